@@ -1,0 +1,115 @@
+"""A trajectory under construction: ids, segments, counts, and whether the thought is still open.
+
+The loop decides what happens next; this file decides which tokens get which role. Ids are only ever appended.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from .engines.base import Generation
+from .tokenization import Codec, Injected
+from .trajectory import Call, Counts, Role, Segment, Source, StopReason, Trajectory, final_run
+
+
+@dataclass
+class Builder:
+    """Collects segments; `ids` is prompt plus response, the one list that the engine is shown."""
+
+    codec: Codec
+    prompt_ids: tuple[int, ...]
+    ids: list[int] = field(init=False)
+    segments: list[Segment] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+    thought_closed: bool = False
+    in_answer: bool = False
+
+    def __post_init__(self) -> None:
+        self.ids = list(self.prompt_ids)
+
+    @property
+    def n_response(self) -> int:
+        """Number of response tokens so far."""
+        return len(self.ids) - len(self.prompt_ids)
+
+    def add_turn(self, generation: Generation, text: str, action_start: int | None) -> None:
+        """Append what the policy sampled; from character `action_start` on it is an action."""
+        self.counts.turns += 1
+        self.counts.sampled_tokens += len(generation.ids)
+        role = Role.ANSWER if self.in_answer else Role.THOUGHT
+        cuts: list[tuple[int, Role]] = []
+        answer = None if self.in_answer else self._answer_start(text[:action_start])
+        if answer is not None:
+            cuts.append((answer, Role.ANSWER))
+            self.in_answer = True
+        if action_start is not None:
+            cuts.append((action_start, Role.ACTION))
+        self._follow_thought(text[:action_start])
+        self._split(generation, text, role, cuts)
+
+    def add_sampled(self, generation: Generation, text: str, role: Role, call: Call | None = None) -> None:
+        """Append sampled tokens that all have one role: an imagined observation, or a forced answer's content."""
+        if role is Role.OBSERVATION:
+            self.counts.sampled_observation_tokens += len(generation.ids)
+        else:
+            self.counts.sampled_tokens += len(generation.ids)
+        self._append(Segment(role, Source.POLICY, generation.ids, text, generation.logprobs, call))
+
+    def add_injected(self, injected: Injected, role: Role, source: Source, call: Call | None = None) -> None:
+        """Append text that nobody sampled."""
+        self.counts.injected_tokens += len(injected.ids)
+        self._append(Segment(role, source, injected.ids, injected.text, call=call))
+
+    def is_outside_thought(self) -> bool:
+        """True when the protocol wants actions inside the thought and the thought has ended."""
+        return self.codec.protocol.actions_inside_thought and self.thought_closed
+
+    def answer_run(self) -> str:
+        """The text since the last action or observation."""
+        return final_run(self.segments)
+
+    def build(self, reason: StopReason, *, forced_answer: bool, opened_by_prompt: bool) -> Trajectory:
+        """Close the trajectory; observations that the policy never read are taken off the end (invariant 7)."""
+        while self.segments and not self.segments[-1].is_trained:
+            self.segments.pop()
+        return Trajectory(
+            prompt_ids=self.prompt_ids,
+            segments=tuple(self.segments),
+            stop_reason=reason,
+            protocol=self.codec.protocol.name,
+            counts=replace(self.counts),
+            forced_answer=forced_answer,
+            thought_opened_by_prompt=opened_by_prompt,
+        )
+
+    def _follow_thought(self, text: str) -> None:
+        thought = self.codec.protocol.thought
+        if thought is None:
+            return
+        opened, closed = text.rfind(thought.open), text.rfind(thought.close)
+        if max(opened, closed) >= 0:
+            self.thought_closed = closed > opened
+
+    def _answer_start(self, text: str) -> int | None:
+        return self.codec.protocol.find_answer_start(text, thought_closed=self.thought_closed)
+
+    def _split(self, generation: Generation, text: str, role: Role, cuts: list[tuple[int, Role]]) -> None:
+        ids, logprobs = generation.ids, generation.logprobs
+        begin_id = begin_char = 0
+        for char, next_role in [*cuts, (len(text), role)]:
+            end_id = len(ids) if char == len(text) else self._token_at(ids, char, next_role)
+            end_id = max(end_id, begin_id)
+            if char > begin_char or end_id > begin_id:
+                part = None if logprobs is None else logprobs[begin_id:end_id]
+                self._append(Segment(role, Source.POLICY, ids[begin_id:end_id], text[begin_char:char], part))
+            begin_id, begin_char, role = end_id, char, next_role
+
+    def _token_at(self, ids: tuple[int, ...], char: int, next_role: Role) -> int:
+        if next_role is Role.ACTION:  # the token in which the opening tag begins belongs to the action
+            return self.codec.tokens_covering(ids, char) - 1
+        return self.codec.tokens_covering(ids, char - 1)  # the token that completes `</think>` belongs to the thought
+
+    def _append(self, segment: Segment) -> None:
+        if segment.ids or segment.text:
+            self.segments.append(segment)
+            self.ids.extend(segment.ids)

@@ -1,0 +1,1 @@
+"""Engines: who writes tokens. See `base`."""

@@ -1,0 +1,58 @@
+"""Who writes tokens: the one thing the rollout loop asks of a language model.
+
+Implementations: `scripted` (tests, teachers), `openai_server` (any OpenAI-compatible server that speaks token ids),
+`verl_adapters.engine` (verl's rollout server).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+
+class FinishReason(StrEnum):
+    """Why the engine stopped sampling. Engines that cannot tell stop from length say STOP; the loop looks itself."""
+
+    STOP = "stop"  # end-of-sequence or a stop string
+    LENGTH = "length"
+    ABORT = "abort"
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample one turn. `options` goes to the engine as it is (top_p, top_k, seed, repetition_penalty, ...)."""
+
+    temperature: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What one call sampled: `ids` and, where known, one log-probability (nats) per id."""
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...] | None
+    finish_reason: FinishReason
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Samples a continuation of token ids.
+
+    `max_context_tokens` bounds prompt plus response; None when unknown.
+    """
+
+    max_context_tokens: int | None
+
+    async def generate(
+        self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling
+    ) -> Generation:
+        """Sample at most `max_tokens` ids after `ids`, and stop with the token that completes a stop string.
+
+        That token is returned whole, text after the tag included; an end-of-sequence id is returned as well. `ids` is
+        the loop's own growing list: read it, do not keep or change it.
+        Raises `EngineError` when the engine cannot be reached.
+        """
+        ...

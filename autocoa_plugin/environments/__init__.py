@@ -1,0 +1,1 @@
+"""Environments: who answers an action. See `base`."""

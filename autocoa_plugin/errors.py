@@ -1,0 +1,82 @@
+"""Every exception this package raises, as one tree.
+
+    AutoCoAError
+    ├── ConfigError (ValueError)             a setting is unknown or contradicts another one
+    ├── ProtocolError (ValueError)           tags that could be mistaken for one another
+    ├── TokenizerError (ValueError)          the tokenizer cannot do what the protocol needs
+    ├── TrajectoryError (ValueError)         segments that do not fit together, an unreadable dump
+    ├── DataError (ValueError)               a row of a data set is missing something
+    ├── EngineError (RuntimeError)           the engine broke its contract or is out of reach
+    │   └── EngineUnsupportedError           the server cannot take or give token ids
+    ├── ToolError (RuntimeError)             a tool call that failed; becomes an observation
+    │   ├── ToolTimeoutError (TimeoutError)  no answer in time
+    │   ├── ToolUnavailableError (ConnectionError)  no connection, or the server answered 5xx/429
+    │   └── ToolResponseError (ValueError)   an answer that is not what was agreed
+    └── UnsupportedVersionError (RuntimeError)  an upstream library outside the supported range
+
+A `ToolError` never leaves the environment boundary (`environments.base.answer_safely`): the rollout goes on and
+the failure is counted. Every other error propagates, because hiding it would turn a bug into a low reward.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AutoCoAError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class ConfigError(AutoCoAError, ValueError):
+    """A setting is unknown, of the wrong type, or contradicts another setting."""
+
+
+class ProtocolError(AutoCoAError, ValueError):
+    """The tags of a protocol are empty, doubled, or contained in one another."""
+
+
+class TokenizerError(AutoCoAError, ValueError):
+    """The tokenizer loses or rewrites text that the protocol needs, or is not the one that was saved."""
+
+
+class TrajectoryError(AutoCoAError, ValueError):
+    """Segments do not fit together, or a stored trajectory has another schema."""
+
+
+class DataError(AutoCoAError, ValueError):
+    """A row of a data set lacks a field or carries one of the wrong type."""
+
+
+class EngineError(AutoCoAError, RuntimeError):
+    """The engine is out of reach or broke its contract (`engines.base.Engine`)."""
+
+
+class EngineUnsupportedError(EngineError):
+    """The server cannot take token ids in or give token ids out."""
+
+
+class ToolError(AutoCoAError, RuntimeError):
+    """A tool call failed."""
+
+
+class ToolTimeoutError(ToolError, TimeoutError):
+    """The tool did not answer in time."""
+
+
+class ToolUnavailableError(ToolError, ConnectionError):
+    """The tool could not be reached, or said that it cannot serve now (HTTP 5xx, 429)."""
+
+
+class ToolResponseError(ToolError, ValueError):
+    """The tool answered something else than was agreed."""
+
+
+class UnsupportedVersionError(AutoCoAError, RuntimeError):
+    """An upstream library is installed in a version outside the supported range."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return " (did you mean 'x'?)" for the closest known name, or "" when none is close."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,0 +1,51 @@
+"""Fakes that we ship, so that users test their environments and protocols as we do.
+
+`ScriptedEngine` and `ScriptedEnvironment` play scripts; `CharTokenizer` makes ids one can read: `ord("a")` is "a".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .engines.scripted import ScriptedEngine
+from .environments.scripted import ScriptedEnvironment
+
+__all__ = ["CharTokenizer", "ScriptedEngine", "ScriptedEnvironment"]
+
+EOS_ID, BOS_ID = 2_000_000, 2_000_001
+_FIRST_MERGE = 3_000_000
+
+
+class CharTokenizer:
+    """One id per character (its code point), except for `merges`: strings that are one token each.
+
+    Merges get the ids 3,000,000, 3,000,001, ... in the given order and are found greedily, longest first, in text that
+    is encoded; `<eos>` is 2,000,000 and `<bos>` 2,000,001, both special. Ids decode to what they were made from.
+    """
+
+    eos_token_id, bos_token_id = EOS_ID, BOS_ID
+    all_special_tokens = ("<eos>", "<bos>")
+
+    def __init__(self, merges: Sequence[str] = ()) -> None:
+        self._ids = {"<eos>": EOS_ID, "<bos>": BOS_ID, **{text: _FIRST_MERGE + i for i, text in enumerate(merges)}}
+        self._texts = {token: text for text, token in self._ids.items()}
+        self._longest_first = sorted(self._ids, key=len, reverse=True)
+
+    def get_added_vocab(self) -> dict[str, int]:
+        """The special tokens only: merges are ordinary vocabulary."""
+        return {"<eos>": EOS_ID, "<bos>": BOS_ID}
+
+    def encode(self, text: str, add_special_tokens: bool = False) -> list[int]:
+        """Encode text; `add_special_tokens` puts `<bos>` in front."""
+        ids = [BOS_ID] if add_special_tokens else []
+        position = 0
+        while position < len(text):
+            merge = next((each for each in self._longest_first if text.startswith(each, position)), None)
+            ids.append(self._ids[merge] if merge else ord(text[position]))
+            position += len(merge) if merge else 1
+        return ids
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        """Decode ids; `skip_special_tokens` leaves `<eos>` and `<bos>` out."""
+        special = {EOS_ID, BOS_ID} if skip_special_tokens else set()
+        return "".join(self._texts.get(token) or chr(token) for token in ids if token not in special)

@@ -1,0 +1,147 @@
+"""Between text and token ids, in the two directions that are safe.
+
+Injected text is encoded (`Codec.spell_observation`): cleaned, tags and special tokens broken, so that it cannot speak
+as the policy or the template. Sampled ids are only decoded, and a character of the decoded text is traced back to its
+token by bisection (`Codec.tokens_covering`): sampled ids are never re-encoded (invariant 1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import TokenizerError
+from .protocol import Protocol, Tool, neutralise, tag_pattern
+
+# A token of running text is rarely longer; bounds the work on a 10 MB document before anything is encoded.
+_MAX_CHARS_PER_TOKEN = 32
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all of category Cc but tab and newline
+
+
+@dataclass(frozen=True)
+class Injected:
+    """Text that the loop appends: its ids, its text, and whether it was cut to fit."""
+
+    ids: tuple[int, ...]
+    text: str
+    is_truncated: bool = False
+
+
+class Codec:
+    """A tokenizer as the loop needs it, for one protocol.
+
+    Accepts a transformers tokenizer, or anything with `encode(text, add_special_tokens=False) -> list[int]`,
+    `decode(ids, skip_special_tokens=False) -> str`, `eos_token_id` and `get_added_vocab()`.
+    Build it once per process: it caches every fixed string. `end_ids` adds further end-of-sequence ids.
+    Raises `TokenizerError` when a tag of the protocol does not survive encoding and decoding.
+    """
+
+    def __init__(self, tokenizer: Any, protocol: Protocol, *, end_ids: Iterable[int] = ()) -> None:
+        self.tokenizer, self.protocol = tokenizer, protocol
+        # the Rust tokenizer itself: several times faster than its Python wrapper, and it never cleans up spaces
+        self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        eos = tokenizer.eos_token_id
+        self.end_ids = frozenset(end_ids) | (frozenset() if eos is None else {eos})
+        added: dict[str, int] = dict(tokenizer.get_added_vocab())
+        special = set(getattr(tokenizer, "all_special_tokens", ()))
+        self._tags = tag_pattern({*protocol.tags(), *added, *special})
+        # what may never come out of an observation, should a normaliser turn harmless text into a special token
+        self._forbidden = frozenset(added[token] for token in added if token in special or token in protocol.tags())
+        self._bos = getattr(tokenizer, "bos_token_id", None)
+        self._check_tags()
+        self._frames = {tool.name: self._frame(tool) for tool in protocol.tools}
+        self._forced = {
+            closed: self._injected(protocol.forced_answer if closed else protocol.forced_answer_in_thought)
+            for closed in (False, True)
+        }
+
+    def encode(self, text: str) -> list[int]:
+        """Encode template text: tags become their tokens, no BOS is added."""
+        if self._backend is not None:
+            ids = self._backend.encode(text, add_special_tokens=False).ids
+        else:
+            ids = self.tokenizer.encode(text, add_special_tokens=False)
+        return ids[1:] if ids and ids[0] == self._bos else ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decode ids with every special token spelled out and no clean-up of spaces."""
+        source = self._backend if self._backend is not None else self.tokenizer
+        return source.decode(list(ids), skip_special_tokens=False)
+
+    def tokens_covering(self, ids: Sequence[int], char: int) -> int:
+        """The smallest number of tokens whose text reaches beyond character offset `char` of the decoded ids.
+
+        The count is found by bisection over prefixes: O(log n) decodes of a turn, whatever the context length.
+        """
+        low, high = 0, len(ids)
+        while low < high:
+            middle = (low + high) // 2
+            # an unfinished UTF-8 character decodes to a replacement character that would count too early
+            if len(self.decode(ids[:middle]).rstrip("\ufffd")) > char:
+                high = middle
+            else:
+                low = middle + 1
+        return low
+
+    def opens_thought(self, prompt_ids: Sequence[int]) -> bool:
+        """True when the prompt ends inside an opened thought."""
+        return self.protocol.opens_thought(self.decode(prompt_ids[-16:]))
+
+    def spell_observation(self, tool: Tool, text: str, *, max_tokens: int, is_opened: bool = False) -> Injected:
+        """Spell an observation in at most `max_tokens` tokens, tags included; the body is cut, never the tags.
+
+        `is_opened`: the policy wrote the opening tag already.
+        """
+        head, tail = self._frames[tool.name]
+        head_ids, head_text = ((), "") if is_opened else (head.ids, head.text)
+        body = self._body(text, max(0, max_tokens - len(head_ids) - len(tail.ids)))
+        return Injected(
+            ids=(*head_ids, *body.ids, *tail.ids),
+            text=head_text + body.text + tail.text,
+            is_truncated=body.is_truncated,
+        )
+
+    def observation_frame(self, tool: Tool) -> tuple[Injected, Injected]:
+        """What stands before and after an observation's body."""
+        return self._frames[tool.name]
+
+    def forced_answer(self, *, thought_closed: bool) -> Injected:
+        """What is appended when a limit ended the loop without an answer."""
+        return self._forced[thought_closed]
+
+    def _body(self, text: str, max_tokens: int) -> Injected:
+        limit = max_tokens * _MAX_CHARS_PER_TOKEN
+        clean = " " + neutralise(_printable(text[:limit]), self._tags)
+        ids = [token for token in self.encode(clean) if token not in self._forbidden]
+        if len(ids) <= max_tokens and len(text) <= limit:
+            return Injected(tuple(ids), clean)
+        ids = ids[:max_tokens]
+        while ids and self.decode(ids).endswith("\ufffd"):  # do not end inside a character
+            ids.pop()
+        return Injected(tuple(ids), self.decode(ids), is_truncated=True)
+
+    def _frame(self, tool: Tool) -> tuple[Injected, Injected]:
+        before, after = self.protocol.observation_before, self.protocol.observation_after
+        return (
+            self._injected(f"{before}{tool.observation.open}"),
+            self._injected(f" {tool.observation.close}{after}"),
+        )
+
+    def _injected(self, text: str) -> Injected:
+        return Injected(tuple(self.encode(text)), text)
+
+    def _check_tags(self) -> None:
+        for tag in self.protocol.tags():
+            seen = self.decode(self.encode(tag))
+            if tag not in seen:
+                raise TokenizerError(
+                    f"the tokenizer cannot spell {tag!r} of protocol {self.protocol.name!r}, it gives back {seen!r}: "
+                    f"add it with tokenizer.add_tokens([{tag!r}]) and resize the model's embeddings"
+                )
+
+
+def _printable(text: str) -> str:
+    """Replace lone surrogates and control characters, which tokenizers refuse or pass through unseen."""
+    return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8"))

@@ -1,0 +1,205 @@
+"""What a rollout leaves behind: segments of token ids with a role and a source, and why it stopped.
+
+    role    thought   action   observation          thought   answer    answer
+    source  policy    policy   environment          policy    template  policy
+    mask    1 1 1 1   1 1 1    0 0 0 0 0 0 0 0 0 0  1 1 1 1   0 0 0     1 1 1
+
+A mask follows the role and source a segment was given when it was created; no text is inspected here. Padding and
+truncation belong to the verl adapter, judging the answer to `rewards.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any
+
+from .errors import TrajectoryError
+
+SCHEMA_VERSION = 1
+
+
+class Role(StrEnum):
+    """What the tokens are for. Loss follows the role."""
+
+    THOUGHT = "thought"
+    ACTION = "action"
+    OBSERVATION = "observation"
+    ANSWER = "answer"
+
+
+class Source(StrEnum):
+    """Who wrote the tokens. Log-probabilities follow the source."""
+
+    POLICY = "policy"  # sampled, so it has log-probabilities; may be an imagined observation
+    ENVIRONMENT = "environment"
+    TEMPLATE = "template"  # injected by the loop, such as the forced answer's opening
+
+
+class StopReason(StrEnum):
+    """Why the loop ended. A forced answer keeps the reason of the limit that made it necessary."""
+
+    ANSWERED = "answered"  # the policy ended its turn with a complete answer
+    NO_ANSWER = "no_answer"  # the policy ended its turn without one
+    MAX_ACTIONS = "max_actions"
+    MAX_TURN_TOKENS = "max_turn_tokens"
+    MAX_RESPONSE_TOKENS = "max_response_tokens"
+    TIMEOUT = "timeout"  # wall clock of the trajectory
+    ABORTED = "aborted"  # the engine gave the request back unfinished
+    PROMPT_TOO_LONG = "prompt_too_long"  # no room for an answer; nothing was sampled
+
+
+@dataclass(frozen=True)
+class Call:
+    """One answered action: what was asked, how it went, what it cost."""
+
+    tool: str
+    parameters: str
+    outcome: str  # environments.base.Outcome
+    origin: str  # environments.base.Origin
+    seconds: float
+    cost: float = 0.0  # real calls at the configured price, in its currency
+    error: str | None = None  # class and message of what the boundary caught
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive tokens with one role and one source.
+
+    `logprobs` has one float per id when the policy sampled the segment and the engine reported them, else None.
+    `text` is cut at the character where the role changes; a token that straddles this point belongs to the later
+    segment when a tag opens, to the earlier one when a tag closes. Concatenated ids and concatenated text are exact.
+    Raises `TrajectoryError` when ids and logprobs differ in length.
+    """
+
+    role: Role
+    source: Source
+    ids: tuple[int, ...]
+    text: str
+    logprobs: tuple[float, ...] | None = None
+    call: Call | None = None  # on observations
+
+    def __post_init__(self) -> None:
+        if self.logprobs is not None and len(self.logprobs) != len(self.ids):
+            raise TrajectoryError(f"a segment of {len(self.ids)} ids came with {len(self.logprobs)} log-probabilities")
+
+    @property
+    def is_trained(self) -> bool:
+        """True when the tokens carry loss: the policy wrote them, and not as an observation (invariant 2)."""
+        return self.source is Source.POLICY and self.role is not Role.OBSERVATION
+
+
+@dataclass
+class Counts:
+    """What happened in one trajectory, counted; every trajectory has the same keys."""
+
+    actions: int = 0  # closed by the policy and answered, notices included
+    real_calls: int = 0
+    cached_calls: int = 0
+    simulated_calls: int = 0
+    notices: int = 0
+    empty_actions: int = 0
+    long_actions: int = 0
+    malformed_actions: int = 0
+    repeated_actions: int = 0
+    actions_outside_thought: int = 0
+    invented_observations: int = 0
+    unclosed_actions: int = 0
+    empty_results: int = 0
+    tool_timeouts: int = 0
+    tool_errors: int = 0
+    truncated_observations: int = 0
+    turns: int = 0
+    sampled_tokens: int = 0
+    sampled_observation_tokens: int = 0
+    injected_tokens: int = 0
+    tool_seconds: float = 0.0
+    engine_seconds: float = 0.0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One finished rollout; T is the number of response tokens."""
+
+    prompt_ids: tuple[int, ...]
+    segments: tuple[Segment, ...]
+    stop_reason: StopReason
+    protocol: str
+    counts: Counts = field(default_factory=Counts)
+    forced_answer: bool = False  # True when the answer's opening was injected
+    thought_opened_by_prompt: bool = False
+
+    @property
+    def response_ids(self) -> list[int]:
+        """T ids: exactly what the engine was shown after the prompt."""
+        return [token for segment in self.segments for token in segment.ids]
+
+    @property
+    def response_mask(self) -> list[int]:
+        """Mark the response tokens that carry loss.
+
+        Returns T ints: 1 for thought, action and answer tokens the policy sampled; 0 for observations, whether a tool
+        or the policy as its own world model wrote them, and for injected template text.
+        Source: AutoCoA (arXiv:2503.06580) section 3.2, observation mask.
+        """
+        return [int(segment.is_trained) for segment in self.segments for _ in segment.ids]
+
+    @property
+    def response_logprobs(self) -> list[float]:
+        """T floats, nats; 0.0 where nothing was sampled or the engine reported none."""
+        return [value for segment in self.segments for value in segment.logprobs or (0.0,) * len(segment.ids)]
+
+    def final_run(self) -> str:
+        """The text after the last action or observation: all that an answer may be read from (invariant 4)."""
+        return final_run(self.segments)
+
+    def calls(self) -> list[Call]:
+        """The answered actions in order."""
+        return [segment.call for segment in self.segments if segment.call]
+
+    def text(self) -> str:
+        """The response as text, for people."""
+        return "".join(segment.text for segment in self.segments)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping with the schema version."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, row: dict[str, Any]) -> Trajectory:
+        """Rebuild a trajectory from `to_dict`; raises `TrajectoryError` for another schema version or a bad field."""
+        if row.get("schema_version") != SCHEMA_VERSION:
+            raise TrajectoryError(f"schema_version must be {SCHEMA_VERSION}, got {row.get('schema_version')!r}")
+        try:
+            known = {each.name: row[each.name] for each in fields(cls)}
+            known["prompt_ids"] = tuple(row["prompt_ids"])
+            known["segments"] = tuple(_segment(each) for each in row["segments"])
+            known["stop_reason"] = StopReason(row["stop_reason"])
+            known["counts"] = Counts(**row["counts"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise TrajectoryError(f"not a stored trajectory: {type(error).__name__}: {error}") from error
+        return cls(**known)
+
+
+def final_run(segments: Sequence[Segment]) -> str:
+    """Join the text of the segments after the last action or observation."""
+    run: list[str] = []
+    for segment in reversed(segments):
+        if segment.role in (Role.ACTION, Role.OBSERVATION):
+            break
+        run.append(segment.text)
+    return "".join(reversed(run))
+
+
+def _segment(row: dict[str, Any]) -> Segment:
+    logprobs = row["logprobs"]
+    return Segment(
+        role=Role(row["role"]),
+        source=Source(row["source"]),
+        ids=tuple(row["ids"]),
+        text=row["text"],
+        logprobs=None if logprobs is None else tuple(logprobs),
+        call=Call(**row["call"]) if row["call"] else None,
+    )
