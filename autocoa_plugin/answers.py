@@ -204,7 +204,9 @@ def _squeeze(text: str) -> str:
 
 
 def _normalize_loosely(text: str) -> str:
-    return " ".join(_LOOSE_WORDS.sub(lambda match: _LOOSE[match[0]], normalize_answer(text)).split())
+    normalized = normalize_answer(text)
+    # an answer of fillers only ("Well") keeps them
+    return " ".join(_LOOSE_WORDS.sub(lambda match: _LOOSE[match[0]], normalized).split()) or normalized
 
 
 def _f1(answer: str, gold: str) -> float:

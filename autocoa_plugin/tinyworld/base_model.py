@@ -1,0 +1,105 @@
+"""The tiny base model: its architecture, and the copy that ships inside the package.
+
+A Llama of 0.4 million parameters. Llama, because transformers 5.10 replaces the saved tokenizer of a model_type qwen2;
+head size 32 is the smallest that vLLM's CPU backend takes. The weights are stored in bfloat16 and computed in float32,
+which is what config.json says. `pretrain.py` makes the folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+
+SHIPPED = Path(__file__).parent / "base"
+CHECKSUMS = "SHA256SUMS"
+MAX_POSITIONS = 512
+
+
+def build_model(vocabulary_size: int, eos_token_id: int, pad_token_id: int, seed: int) -> Any:
+    """Build the untrained `LlamaForCausalLM`, float32, with weights drawn from `seed`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=96,
+        intermediate_size=256,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        num_key_value_heads=3,
+        head_dim=32,
+        attention_bias=True,
+        tie_word_embeddings=True,
+        max_position_embeddings=MAX_POSITIONS,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        rms_norm_eps=1e-6,
+        bos_token_id=None,
+        eos_token_id=eos_token_id,
+        pad_token_id=pad_token_id,
+        dtype="float32",
+    )
+    model = LlamaForCausalLM(config)
+    torch.manual_seed(seed)
+    for name, weight in model.named_parameters():
+        _initialise(name, weight)
+    return model
+
+
+def _initialise(name: str, weight: Any) -> None:
+    """Draw a weight: transformers' std of 0.02 is too small for a width of 96, copying is then learnt much later."""
+    import torch
+
+    if weight.dim() == 2:
+        std = 0.02 if "embed" in name else 0.7 * weight.shape[1] ** -0.5
+        torch.nn.init.normal_(weight, 0.0, std)
+    elif name.endswith("bias"):
+        torch.nn.init.zeros_(weight)
+
+
+def write_checksums(folder: Path) -> None:
+    """Write `SHA256SUMS` (the format of sha256sum) over every other file of a folder."""
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
+    (folder / CHECKSUMS).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in files))
+
+
+def verify_checksums(folder: Path) -> list[Path]:
+    """Return the files listed in a folder's `SHA256SUMS` after checking each.
+
+    Raises:
+        DataError: the list or a file is missing, or a file has another checksum.
+    """
+    remake = "make it again with `python -m autocoa_plugin.tinyworld.pretrain`"
+    if not (folder / CHECKSUMS).is_file():
+        raise DataError(f"no tinyworld base model at {folder} ({CHECKSUMS} is missing); {remake}")
+    files = []
+    for line in (folder / CHECKSUMS).read_text().splitlines():
+        expected, name = line.split(maxsplit=1)
+        seen = _sha256(folder / name) if (folder / name).is_file() else "no file"
+        if seen != expected:
+            raise DataError(
+                f"{folder / name}: sha256 is {seen}, expected {expected}; reinstall the package, or {remake}"
+            )
+        files.append(folder / name)
+    return files
+
+
+def export_base(folder: str | Path, source: Path = SHIPPED) -> Path:
+    """Copy the shipped base model (config, weights, tokenizer) to a folder and return the folder.
+
+    Raises:
+        DataError: the shipped files are missing or differ from their checksums.
+    """
+    target = Path(folder)
+    files = verify_checksums(source)
+    target.mkdir(parents=True, exist_ok=True)
+    for path in [*files, source / CHECKSUMS]:
+        shutil.copyfile(path, target / path.name)
+    return target
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,72 @@
+"""Ends a launch with one readable line when the configuration cannot work, before Ray starts.
+
+A hydra callback of our recipes: it runs in the launching process after the configuration is composed and before verl's
+main function. It also builds the search index there, once, with a progress bar, so that workers only open it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..assembly import build_retriever
+from ..errors import AutoCoAError, ConfigError
+from ..settings import Settings, load_settings
+
+_REQUIRED = ("actor_rollout_ref.model.path", "data.train_files", "data.val_files", "actor_rollout_ref.rollout.name")
+
+
+class Preflight(Callback):
+    """Checks the composed configuration; leaves with status 2 and one sentence on standard error."""
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by hydra before the job; only `SystemExit` gets through its callback handling."""
+        try:
+            check(config)
+        except (AutoCoAError, OmegaConfBaseException) as error:
+            first_line = str(error).strip().splitlines()[0]
+            print(f"autocoa: {first_line}", file=sys.stderr)
+            raise SystemExit(2) from error
+
+
+def check(config: DictConfig) -> Settings:
+    """Check versions, paths and our own settings; build the index if there is none yet.
+
+    Raises `AutoCoAError` (its message is the sentence) or omegaconf's error for a value that is missing.
+    """
+    from . import plugin
+
+    plugin.require_registered()
+    for key in _REQUIRED:
+        if OmegaConf.is_missing(OmegaConf.select(config, key.rpartition(".")[0]), key.rpartition(".")[2]):
+            raise ConfigError(f"{key} is not set: give it on the command line, as {key}=...")
+    for key, path in _paths(config):
+        if not os.path.exists(os.path.expanduser(path)) and not glob.glob(os.path.expanduser(path)):
+            raise ConfigError(f"{key}={path} does not exist")
+    node = OmegaConf.to_container(config.get("autocoa") or OmegaConf.create(), resolve=True)
+    plain = {str(key): value for key, value in node.items()} if isinstance(node, dict) else {}
+    settings = load_settings(plain, max_response_tokens=config.data.max_response_length)
+    if settings.search is not None and settings.search.backend == "index":
+        build_retriever(settings.search)
+    return settings
+
+
+def _paths(config: DictConfig) -> Iterator[tuple[str, str]]:
+    model = config.actor_rollout_ref.model.path
+    # a model id such as "org/name" is left to the loader; anything that looks like a path must be there
+    if model.startswith((".", "/", "~", "outputs/")) or model.count("/") > 1:
+        yield "actor_rollout_ref.model.path", model
+    for key in ("train_files", "val_files"):
+        files = config.data[key]
+        for path in [files] if isinstance(files, str) else list(files):
+            yield f"data.{key}", path
+    corpus = OmegaConf.select(config, "autocoa.search.corpus")
+    if corpus:
+        yield "autocoa.search.corpus", corpus

@@ -1,0 +1,86 @@
+"""What all trajectories of one worker process share, built once from the trainer's configuration (invariant 9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from verl.utils.tokenizer import normalize_token_ids
+
+from ..assembly import build_environment
+from ..dump import TrajectoryDump
+from ..prompts import get_prompt
+from ..rewards import Reward
+from ..settings import load_settings
+from ..tokenization import Codec
+from ..tokenizer_check import check_tokenizer
+from ..trajectory import Trajectory
+
+_RUNTIMES: dict[int, tuple[Any, Runtime]] = {}
+
+
+class Runtime:
+    """Settings, codec, environment and dump of one trainer configuration."""
+
+    def __init__(self, config: Any, tokenizer: Any) -> None:
+        rollout = config.actor_rollout_ref.rollout
+        self.settings = load_settings(_plain(config.get("autocoa")), max_response_tokens=rollout.response_length)
+        folder = config.actor_rollout_ref.model.get("tokenizer_path") or config.actor_rollout_ref.model.path
+        check_tokenizer(tokenizer, folder, mode=self.settings.tokenizer_check)
+        self.tokenizer = tokenizer
+        self.codec = Codec(tokenizer, _protocol(self.settings.protocol))
+        self.settings.limits.check(self.codec)
+        self.environment = build_environment(self.settings)
+        self.prompt_length: int = rollout.prompt_length
+        self.max_context_tokens: int = rollout.get("max_model_len") or self.prompt_length + rollout.response_length
+        self.wants_logprobs: bool = bool(rollout.calculate_log_probs)
+        self.end_id: int = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else 0
+        dump = self.settings.dump
+        self._dump = TrajectoryDump(dump.folder, train_share=dump.train_share) if dump.folder else None
+
+    def prompt_ids(self, messages: list[dict[str, Any]], template_options: dict[str, Any]) -> list[int]:
+        """Apply the chat template, with the configured system prompt when the conversation has none."""
+        name = self.settings.system_prompt
+        if name and messages[0].get("role") != "system":
+            messages = [{"role": "system", "content": get_prompt(name)}, *messages]
+        encoded = self.tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, **template_options
+        )
+        return list(normalize_token_ids(encoded))
+
+    def dump(self, trajectory: Trajectory, reward: Reward, golds: list[str], row: Mapping[str, Any], step: int) -> None:
+        """Write the trajectory if this configuration keeps dumps; the split comes from `extra_info.split`."""
+        if self._dump is None:
+            return
+        extra = row.get("extra_info")
+        extra = dict(extra) if isinstance(extra, Mapping) else {}
+        info = {
+            "golds": golds,
+            "data_source": row.get("data_source"),
+            "session": row.get("session_id"),
+            "question": extra.get("question"),
+            "extra_info": extra,
+        }
+        split = str(extra.get("split", "train"))
+        self._dump.write(trajectory, reward, step=step, split=split, uid=str(row.get("uid", "")), info=info)
+
+
+def shared_runtime(config: Any, tokenizer: Any) -> Runtime:
+    """Return the runtime of this process for `config`, building it at the first call."""
+    key = id(config)
+    if key not in _RUNTIMES:
+        _RUNTIMES[key] = (config, Runtime(config, tokenizer))  # holding config keeps its id from being reused
+    return _RUNTIMES[key][1]
+
+
+def _protocol(name: str):
+    from ..presets import get_protocol
+
+    return get_protocol(name)
+
+
+def _plain(node: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+    return dict(plain) if isinstance(plain, Mapping) else {}

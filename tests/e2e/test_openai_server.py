@@ -1,0 +1,221 @@
+"""The engine for OpenAI-compatible servers against a real vLLM server on the CPU, serving the tiny base model.
+
+The base model has not learnt to search. Where a test needs actions it lets vLLM sample from the tags and two words
+only, with a bias towards the tags: wild rollouts, with empty and malformed actions among them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autocoa_plugin import Codec, Limits, Role, Trajectory, rollout
+from autocoa_plugin.engines.base import Engine, Generation, Sampling
+from autocoa_plugin.engines.openai_server import OpenAIServerEngine
+from autocoa_plugin.environments.base import Environment
+from autocoa_plugin.presets import TINYWORLD
+from autocoa_plugin.testing import ScriptedEnvironment
+from autocoa_plugin.tinyworld import generate, validation_questions
+from autocoa_plugin.tinyworld.base_model import export_base
+from autocoa_plugin.tinyworld.tokenizer import load_tokenizer, prompt_text
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+GREEDY = Sampling(0.0)
+LIMITS = Limits(max_response_tokens=150, answer_reserve_tokens=20, max_turn_tokens=40, max_actions=3)
+# one process per core is more than enough for a model of 0.4 million parameters
+ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_base(tmp_path_factory.mktemp("served") / "base")
+
+
+@pytest.fixture(scope="module")
+def codec(base: Path) -> Codec:
+    return Codec(load_tokenizer(base), TINYWORLD)
+
+
+@pytest.fixture(scope="module")
+def url(base: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = f"--served-model-name tiny --dtype float32 --enforce-eager --max-model-len 256 --port {port}".split()
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(base), *options]
+    log = base.parent / "server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [*command, "--host", "127.0.0.1"],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **ENVIRONMENT},
+            start_new_session=True,  # vLLM's engine is a process of its own: both are killed together
+        )
+    try:
+        _wait_until_healthy(server, f"http://127.0.0.1:{port}/health", log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        _kill(server)
+
+
+def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    started = time.monotonic()
+    while True:
+        seconds = time.monotonic() - started
+        last = log.read_text(errors="replace").splitlines()[-1:] or [""]
+        print(f"\rvLLM starts: {seconds:3.0f} s  {last[0][-80:]:80}", end="", file=sys.stderr, flush=True)
+        if server.poll() is not None or seconds > 240:
+            pytest.fail(f"vLLM did not come up:\n{log.read_text(errors='replace')[-3000:]}")
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return print(file=sys.stderr)
+        except OSError:
+            time.sleep(1.0)
+
+
+def _kill(server: subprocess.Popen[bytes]) -> None:
+    for signal_number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, signal_number)
+        except ProcessLookupError:
+            return
+        try:
+            server.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+class Recorder:
+    """Passes every call on to an engine and keeps what went in and out."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.max_context_tokens, self._engine = engine.max_context_tokens, engine
+        self.calls: list[tuple[tuple[int, ...], Generation]] = []
+
+    async def generate(self, ids: Sequence[int], **options: Any) -> Generation:
+        before = tuple(ids)
+        generation = await self._engine.generate(ids, **options)
+        self.calls.append((before, generation))
+        return generation
+
+
+def roll(
+    url: str, codec: Codec, prompt: str, sampling: Sampling, environment: Environment | None = None
+) -> tuple[Trajectory, Recorder]:
+    async def run() -> tuple[Trajectory, Recorder]:
+        async with await OpenAIServerEngine.connect(url) as engine:
+            recorder = Recorder(engine)
+            trajectory = await rollout(
+                codec.encode(prompt),
+                engine=recorder,
+                environment=environment or ScriptedEnvironment({}),
+                codec=codec,
+                limits=LIMITS,
+                sampling=sampling,
+            )
+            return trajectory, recorder
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def wild(url: str, codec: Codec) -> tuple[Trajectory, Recorder]:
+    """Three actions, at least one of them well-formed: the first such rollout among some seeds."""
+    opening, closing, *others = codec.encode("<begin_search> </end_search> birthplace founder }")
+    options = {"allowed_token_ids": [opening, closing, *others], "logit_bias": {str(opening): 4, str(closing): 4}}
+    for seed in range(30):
+        environment = ScriptedEnvironment(lambda action: f"The {action.parameters} is unknown .")
+        sampling = Sampling(2.0, {**options, "seed": seed})
+        trajectory, recorder = roll(url, codec, prompt_text("Who ?") + " <think>", sampling, environment)
+        if trajectory.counts.actions == 3 and environment.asked:
+            return trajectory, recorder
+    pytest.fail("no seed gave three actions")
+
+
+def ask(url: str, ids: Sequence[int], max_tokens: int) -> Generation:
+    async def run() -> Generation:
+        async with await OpenAIServerEngine.connect(url) as engine:
+            return await engine.generate(ids, max_tokens=max_tokens, stop=(), sampling=GREEDY)
+
+    return asyncio.run(run())
+
+
+def test_the_model_and_its_context_length_are_found(url: str) -> None:
+    async def run() -> tuple[str, int | None]:
+        async with await OpenAIServerEngine.connect(url) as engine:
+            return engine.model, engine.max_context_tokens
+
+    assert asyncio.run(run()) == ("tiny", 256)
+
+
+def test_every_turn_is_shown_the_prompt_plus_all_that_was_sampled_and_injected(
+    wild: tuple[Trajectory, Recorder],
+) -> None:
+    trajectory, recorder = wild
+    whole = [*trajectory.prompt_ids, *trajectory.response_ids]
+    assert trajectory.counts.actions == 3 and len(recorder.calls) >= 4  # three actions and what follows
+    for given, generation in recorder.calls:
+        assert generation.info["prompt_token_ids"] == list(given) == whole[: len(given)]
+        assert list(generation.ids) == whole[len(given) : len(given) + len(generation.ids)]
+
+
+def test_every_sampled_id_has_a_log_probability_and_no_injected_one_has(wild: tuple[Trajectory, Recorder]) -> None:
+    trajectory, recorder = wild
+    for _, generation in recorder.calls:
+        assert generation.logprobs is not None and len(generation.logprobs) == len(generation.ids) > 0
+        assert all(value <= 0 for value in generation.logprobs)
+    observations = [segment for segment in trajectory.segments if segment.role is Role.OBSERVATION]
+    assert len(observations) == 3 and all(segment.logprobs is None for segment in observations)
+
+
+def test_a_turn_ends_with_the_token_that_closes_the_action(wild: tuple[Trajectory, Recorder], codec: Codec) -> None:
+    closing = codec.encode("</end_search>")[0]
+    for _, generation in wild[1].calls[:3]:
+        assert generation.ids[-1] == closing and closing not in generation.ids[:-1]
+
+
+def test_an_uninterrupted_rollout_equals_one_greedy_request(url: str, codec: Codec) -> None:
+    question = validation_questions(generate())["1hop"][0].text
+    prompt = prompt_text(question) + " <think> First I need the"
+    trajectory, recorder = roll(url, codec, prompt, GREEDY)
+    first = recorder.calls[0][1].ids  # the turn that no observation interrupted
+    assert trajectory.counts.actions == 0 and tuple(trajectory.response_ids[: len(first)]) == first
+    assert first == ask(url, trajectory.prompt_ids, LIMITS.max_turn_tokens).ids
+
+
+def test_turns_fed_back_as_ids_continue_as_if_never_interrupted(url: str, codec: Codec) -> None:
+    ids = codec.encode(prompt_text("Where ?") + " <think> First I need the")
+    whole, turns = ask(url, ids, 100), list(ids)
+    while turns[-1] not in codec.end_ids and len(turns) < len(ids) + 100:
+        turns += ask(url, turns, 3).ids
+    assert tuple(turns[len(ids) :]) == whole.ids and len(whole.ids) > 3
+
+
+def test_log_probabilities_are_those_of_the_model_for_these_ids(wild: tuple[Trajectory, Recorder], base: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    given, generation = wild[1].calls[2]  # after two observations
+    torch.set_num_threads(1)
+    model = AutoModelForCausalLM.from_pretrained(str(base), dtype=torch.float32)
+    with torch.no_grad():
+        logits = model(torch.tensor([[*given, *generation.ids]])).logits[0]
+    expected = logits.log_softmax(-1)[len(given) - 1 : -1].gather(1, torch.tensor(generation.ids)[:, None])[:, 0]
+    assert generation.logprobs == pytest.approx(expected.tolist(), abs=1e-3)

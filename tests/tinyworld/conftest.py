@@ -1,0 +1,38 @@
+"""One world, one tokenizer, one search tool for all tests of the embedded world."""
+
+from __future__ import annotations
+
+import pytest
+
+from autocoa_plugin.presets import TINYWORLD
+from autocoa_plugin.tinyworld import generate
+from autocoa_plugin.tinyworld.files import Files, open_environment, write_corpus
+from autocoa_plugin.tinyworld.tokenizer import build_tokenizer
+from autocoa_plugin.tokenization import Codec
+
+
+@pytest.fixture(scope="session")
+def world():
+    return generate()
+
+
+@pytest.fixture(scope="session")
+def tokenizer(world):
+    return build_tokenizer(world)
+
+
+@pytest.fixture(scope="session")
+def codec(tokenizer):
+    return Codec(tokenizer, TINYWORLD)
+
+
+@pytest.fixture(scope="session")
+def corpus(world, tmp_path_factory):
+    files = Files(tmp_path_factory.mktemp("tinyworld"))
+    write_corpus(world, files.corpus)
+    return files
+
+
+@pytest.fixture(scope="session")
+def environment(corpus):
+    return open_environment(corpus)
