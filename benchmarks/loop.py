@@ -1,11 +1,12 @@
 """What the loop costs beside the engine, per turn, at 1k, 8k and 32k tokens of context.
 
-    python benchmarks/loop.py                 prints a table, about half a minute
+    python benchmarks/loop.py                 prints a table, about a quarter of a minute
     python benchmarks/loop.py --json FILE     and writes the figures
 
 A turn is 200 sampled tokens that end in a search, plus an observation of 500 tokens. Engine and environment return
-prepared answers at once, so that nothing but the loop is measured. "decode", "locate" and "encode" are measured
-inside the same runs, around `Codec.decode`, `Codec.tokens_covering` and `Codec.spell_observation`; "rest" is what is left.
+prepared answers at once, so that only the loop is measured: from the engine's answer to its next request. "cpu" is the
+time of the loop's own thread, which a busy machine stretches less than the wall clock. The parts are cpu time as well,
+around `Codec.decode`, `Codec.tokens_covering` and `Codec.spell_observation` in runs of their own; "rest" is all else.
 Results, hardware and date are kept in benchmarks/results/loop.md.
 """
 
@@ -21,9 +22,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from autocoa_plugin import AUTOCOA, Codec, Limits, rollout
+from autocoa_plugin import AUTOCOA, Codec, Limits, Protocol, rollout
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.base import Context, Observation, Origin
 from autocoa_plugin.presets import TINYWORLD
@@ -32,9 +33,28 @@ from autocoa_plugin.protocol import Action
 CONTEXTS = (1_000, 8_000, 32_000)
 TURN_TOKENS, OBSERVATION_TOKENS = 200, 500
 TURNS_PER_ROLLOUT = 4  # few, so that the context stays near its nominal length
+WARM_UP = 3  # rollouts
 PARTS = ("decode", "locate", "encode", "rest")
+MEASURED = ("wall", "cpu", *PARTS)
+COLUMNS = ("wall p50", "wall p95", "cpu p50", "cpu p95", *PARTS)
 DATA = Path(os.environ.get("AUTOCOA_REAL_DATA") or Path(__file__).parents[1] / "../shared/data")
 Row = dict[str, Any]
+
+
+class Mark(NamedTuple):
+    """A moment on both clocks, or the time between two."""
+
+    wall_s: float
+    cpu_s: float
+
+
+class Case(NamedTuple):
+    """A tokenizer, the protocol it can spell, and text for it."""
+
+    name: str
+    tokenizer: Any
+    protocol: Protocol
+    text: str
 
 
 class PreparedEngine:
@@ -45,12 +65,12 @@ class PreparedEngine:
     def __init__(self, turn: tuple[int, ...], end: tuple[int, ...]) -> None:
         self._turn = Generation(turn, (-0.5,) * len(turn), FinishReason.STOP)
         self._end = Generation(end, (-0.5,) * len(end), FinishReason.STOP)
-        self.marks: list[float] = []
+        self.marks: list[Mark] = []
 
     async def generate(
         self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling
     ) -> Generation:
-        self.marks.append(time.perf_counter())
+        self.marks.append(Mark(time.perf_counter(), time.thread_time()))
         return self._turn if len(self.marks) <= TURNS_PER_ROLLOUT else self._end
 
 
@@ -70,19 +90,24 @@ class Clock:
     """Seconds spent in each part during the current turn; the parts do not overlap."""
 
     def __init__(self) -> None:
-        self.spent = dict.fromkeys(PARTS, 0.0)
+        self.spent: dict[str, float] = {}
         self._inside = False
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self.spent = {part: 0.0 for part in PARTS if part != "rest"}
 
     @contextmanager
     def timing(self, part: str) -> Iterator[None]:
         if self._inside:  # a decode that belongs to the bisection
             yield
             return
-        self._inside, started = True, time.perf_counter()
+        self._inside, started = True, time.thread_time()
         try:
             yield
         finally:
-            self.spent[part] += time.perf_counter() - started
+            self.spent[part] += time.thread_time() - started
             self._inside = False
 
 
@@ -108,70 +133,95 @@ class TimedCodec(Codec):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="loop overhead per turn, beside the engine")
-    parser.add_argument("--rollouts", type=int, default=100, help=f"per cell, {TURNS_PER_ROLLOUT} turns each")
+    parser.add_argument("--rollouts", type=int, default=100, help=f"per row, {TURNS_PER_ROLLOUT} turns each")
     parser.add_argument("--json", type=Path, help="write the figures there")
     arguments = parser.parse_args()
-    rows: list[Row] = []
-    print(
-        f"{'tokenizer':24}{'context':>8}{'median':>9}{'p95':>9}" + "".join(f"{part:>9}" for part in PARTS) + "   (ms)"
-    )
-    for name, tokenizer, protocol, text in (byte_level(), word_level()):
-        for context in CONTEXTS:
-            rows.append(
-                {
-                    "tokenizer": name,
-                    "context": context,
-                    **measure(tokenizer, protocol, text, context, arguments.rollouts),
-                }
-            )
-            print_row(rows[-1])
+    print("tokenizer                context" + "".join(f"{name:>10}" for name in COLUMNS) + "   (ms)")
+    rows = [row for case in (byte_level(), word_level()) for row in asyncio.run(measure(case, arguments.rollouts))]
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def print_row(row: Row) -> None:
-    figures = [row["median_ms"], row["p95_ms"], *(row[f"{part}_ms"] for part in PARTS)]
-    print(f"{row['tokenizer']:24}{row['context']:>8,}" + "".join(f"{figure:9.3f}" for figure in figures), flush=True)
+async def measure(case: Case, rollouts: int) -> list[Row]:
+    """Measure one tokenizer at every context length in turn, so that a busy spell of the machine hits all alike."""
+    codec, clock = Codec(case.tokenizer, case.protocol), Clock()
+    timed = TimedCodec(case.tokenizer, case.protocol, clock=clock)
+    script = Script(codec, case.text)
+    seen: dict[int, dict[str, list[float]]] = {length: {name: [] for name in MEASURED} for length in CONTEXTS}
+    for number in range(rollouts + WARM_UP):
+        for length in CONTEXTS:
+            turns = await play(script, number, length, codec)
+            clock.reset()
+            split = await play(script, number, length, timed)
+            if number >= WARM_UP:
+                _note(seen[length], turns, split, clock.spent)
+    rows = [_row(case.name, length, seen[length]) for length in CONTEXTS]
+    for row in rows:
+        print(f"{row['tokenizer']:22}{row['context']:>10,}" + "".join(f"{row[name]:10.3f}" for name in COLUMNS))
+    return rows
 
 
-def measure(tokenizer: Any, protocol: Any, text: str, context: int, rollouts: int) -> Row:
-    """Milliseconds per turn at a context length: median and 95th percentile, and the median of every part."""
-    clock = Clock()
-    plain, timed = Codec(tokenizer, protocol), TimedCodec(tokenizer, protocol, clock=clock)
-    ids = plain.encode(text)
-    search = plain.encode(" <begin_search> who wrote it </end_search>")
-    end = tuple(plain.encode("</think> \\boxed{ it }")) + (tokenizer.eos_token_id,)
-    environment = PreparedEnvironment(plain.decode(ids[-OBSERVATION_TOKENS:]))
-    chance = random.Random(0)
-    totals: list[float] = []
-    parts: dict[str, list[float]] = {part: [] for part in PARTS}
-    for number in range(rollouts + 2):  # two to warm up
-        start = chance.randrange(len(ids) // 2)
-        turn = tuple(ids[start : start + TURN_TOKENS - len(search)] + search)
-        prompt = (ids * (1 + context // len(ids)))[:context]
-        whole = run(prompt, turn, end, plain, environment)
-        split = run(prompt, turn, end, timed, environment)
-        if number >= 2:
-            totals += whole
-            for part in PARTS[:-1]:
-                parts[part].append(clock.spent[part] / TURNS_PER_ROLLOUT)
-            parts["rest"].append(sum(split) / TURNS_PER_ROLLOUT - sum(clock.spent.values()) / TURNS_PER_ROLLOUT)
-        clock.spent = dict.fromkeys(PARTS, 0.0)
-    totals.sort()
-    figures = {"median_ms": statistics.median(totals), "p95_ms": totals[int(0.95 * len(totals))]}
-    figures |= {f"{part}_ms": statistics.median(values) for part, values in parts.items()}
-    return {"turns": len(totals), **{name: 1000 * value for name, value in figures.items()}}
+def _note(seen: dict[str, list[float]], turns: list[Mark], split: list[Mark], spent: dict[str, float]) -> None:
+    seen["wall"] += [turn.wall_s for turn in turns]
+    seen["cpu"] += [turn.cpu_s for turn in turns]
+    rest = sum(turn.cpu_s for turn in split) - sum(spent.values())
+    for part, seconds in {**spent, "rest": rest}.items():
+        seen[part].append(seconds / TURNS_PER_ROLLOUT)
 
 
-def run(
-    prompt: list[int], turn: tuple[int, ...], end: tuple[int, ...], codec: Codec, environment: PreparedEnvironment
-) -> list[float]:
-    """Seconds between the engine's answer and its next request, for every turn that searches."""
-    engine = PreparedEngine(turn, end)
-    limits = Limits(max_response_tokens=100_000, max_observation_tokens=1024)
-    trajectory = asyncio.run(rollout(prompt, engine=engine, environment=environment, codec=codec, limits=limits))
-    assert trajectory.counts.real_calls == TURNS_PER_ROLLOUT
-    return [later - earlier for earlier, later in zip(engine.marks, engine.marks[1:], strict=False)]
+def _row(name: str, context: int, seen: dict[str, list[float]]) -> Row:
+    row: Row = {"tokenizer": name, "context": context, "turns": len(seen["wall"])}
+    for clock in ("wall", "cpu"):
+        ordered = sorted(seen[clock])
+        row |= {
+            f"{clock} p50": 1e3 * statistics.median(ordered),
+            f"{clock} p95": 1e3 * ordered[len(ordered) * 95 // 100],
+        }
+    return row | {part: 1e3 * statistics.median(seen[part]) for part in PARTS}
+
+
+class Script:
+    """Turns, documents and prompts cut out of one long text."""
+
+    def __init__(self, codec: Codec, text: str) -> None:
+        self._codec, self._ids = codec, codec.encode(text)
+        self._search = codec.encode(" <begin_search> who wrote it </end_search>")
+        self.end = (*codec.encode("</think> \\boxed{ it }"), *codec.end_ids)
+
+    def turn(self, chance: random.Random) -> tuple[int, ...]:
+        """So many ids, the last ones a search."""
+        return (*self._cut(chance, TURN_TOKENS - len(self._search)), *self._search)
+
+    def document(self, chance: random.Random) -> str:
+        """Text of so many tokens."""
+        return self._codec.decode(self._cut(chance, OBSERVATION_TOKENS))
+
+    def prompt(self, length: int) -> list[int]:
+        """The context before the first turn."""
+        return (self._ids * (1 + length // len(self._ids)))[:length]
+
+    def _cut(self, chance: random.Random, length: int) -> list[int]:
+        start = chance.randrange(len(self._ids) - length)
+        return self._ids[start : start + length]
+
+
+async def play(script: Script, seed: int, length: int, codec: Codec) -> list[Mark]:
+    """Run one rollout; what passed between the engine's answers and its next requests."""
+    chance = random.Random(seed)
+    engine = PreparedEngine(script.turn(chance), script.end)
+    environment = PreparedEnvironment(script.document(chance))
+    trajectory = await rollout(
+        script.prompt(length),
+        engine=engine,
+        environment=environment,
+        codec=codec,
+        limits=Limits(max_response_tokens=100_000),
+    )
+    assert trajectory.counts.real_calls == TURNS_PER_ROLLOUT and trajectory.counts.truncated_observations == 0
+    return [
+        Mark(later.wall_s - earlier.wall_s, later.cpu_s - earlier.cpu_s)
+        for earlier, later in zip(engine.marks, engine.marks[1:], strict=False)
+    ]
 
 
 def real_text() -> str:
@@ -185,7 +235,7 @@ def real_text() -> str:
     return ". ".join(" ".join(chance.choices(words, k=15)) for _ in range(20_000))
 
 
-def byte_level() -> tuple[str, Any, Any, str]:
+def byte_level() -> Case:
     """A byte-level BPE of 32,000 tokens with GPT-2's pattern, and text for it."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -200,10 +250,10 @@ def byte_level() -> tuple[str, Any, Any, str]:
     )
     backend.train_from_iterator(text.split("\n\n"), trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<eos>")
-    return f"byte-level BPE {len(tokenizer):,}", tokenizer, AUTOCOA, "<think>" + text[:200_000]
+    return Case(f"byte-level BPE {len(tokenizer):,}", tokenizer, AUTOCOA, "<think>" + text[:1_000_000])
 
 
-def word_level() -> tuple[str, Any, Any, str]:
+def word_level() -> Case:
     """Tinyworld's tokenizer, and its encyclopedia as text."""
     from autocoa_plugin.tinyworld import generate
     from autocoa_plugin.tinyworld.tokenizer import build_tokenizer
@@ -211,7 +261,7 @@ def word_level() -> tuple[str, Any, Any, str]:
     world = generate()
     tokenizer = build_tokenizer(world)
     text = " ".join(entity.text for entity in world.entities.values())
-    return f"tinyworld words {len(tokenizer):,}", tokenizer, TINYWORLD, "<think> " + text[:200_000]
+    return Case(f"tinyworld words {len(tokenizer):,}", tokenizer, TINYWORLD, "<think> " + text)
 
 
 if __name__ == "__main__":

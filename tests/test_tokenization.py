@@ -9,8 +9,8 @@ from tokenizer_families import FAMILIES
 
 from autocoa_plugin import AUTOCOA, SEARCH_R1, Codec
 from autocoa_plugin.errors import AutoCoAError, TokenizerError
-from autocoa_plugin.testing import CharTokenizer
 from autocoa_plugin.testing import EOS_ID as EOS
+from autocoa_plugin.testing import CharTokenizer
 
 SEARCH = AUTOCOA.tool("search")
 HOSTILE = [
@@ -132,7 +132,7 @@ def test_a_tokenizer_that_loses_a_tag_is_refused():
         def decode(self, ids, skip_special_tokens=False):
             return super().decode(ids).replace("_", " ")
 
-    with pytest.raises(TokenizerError, match="cannot spell '<begin_search>'.*gives back '<begin search>'"):
+    with pytest.raises(TokenizerError, match=r"cannot spell '<begin_search>'.*gives back '<begin search>'"):
         Codec(Lossy(), AUTOCOA)
 
 

@@ -39,6 +39,7 @@ def launch(
     started = time.monotonic()
     with log.open("w", encoding="utf-8") as output, _progress() as progress:
         task = progress.add_task(title, total=total)
+        lines = _Lines(title)
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **env}, start_new_session=True
         )
@@ -47,6 +48,7 @@ def launch(
                 time.sleep(1.0)
                 memory.sample(process.pid)
                 progress.update(task, completed=min(done(), total))
+                lines.update(done(), total)
             progress.update(task, completed=total if process.returncode == 0 else min(done(), total))
         finally:
             _stop(process)
@@ -64,6 +66,19 @@ def _progress() -> Progress:
         TimeElapsedColumn(),
     )
     return Progress(*columns, refresh_per_second=2, redirect_stdout=False, disable=not sys.stdout.isatty())
+
+
+class _Lines:
+    """Progress for a terminal that is none, such as a CI log: one line per tenth."""
+
+    def __init__(self, title: str) -> None:
+        self._title, self._tenth = title, 0
+
+    def update(self, completed: int, total: int) -> None:
+        tenth = 10 * completed // max(1, total)
+        if tenth > self._tenth and not sys.stdout.isatty():
+            self._tenth = tenth
+            print(f"    {self._title}: {completed}/{total}", flush=True)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
