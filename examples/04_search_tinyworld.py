@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from autocoa_plugin import Codec, rollout, score
+from autocoa_plugin.environments.base import Environment
 from autocoa_plugin.presets import TINYWORLD
 from autocoa_plugin.testing import ScriptedEngine
 from autocoa_plugin.tinyworld import Question, generate, validation_questions
@@ -35,7 +36,7 @@ async def main() -> None:
             await answer(held_out[name][index], codec, environment)
 
 
-async def answer(question: Question, codec: Codec, environment: object) -> None:
+async def answer(question: Question, codec: Codec, environment: Environment) -> None:
     turns = teacher_turns(question, [True] * len(question.hops))
     engine = ScriptedEngine(turns, encode=codec.encode)
     prompt_ids = codec.encode(prompt_text(question.text))

@@ -42,10 +42,8 @@ async def main(arguments: argparse.Namespace) -> None:
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
     codec = Codec(tokenizer, get_protocol(arguments.protocol))
-    if arguments.corpus:
-        settings = SearchSettings(corpus=arguments.corpus)
-    else:
-        settings = SearchSettings(backend="duckduckgo")
+    web = SearchSettings(backend="duckduckgo")
+    settings = SearchSettings(corpus=arguments.corpus) if arguments.corpus else web
     messages = [{"role": "user", "content": arguments.question}]
     if arguments.prompt != "none":
         messages.insert(0, {"role": "system", "content": get_prompt(arguments.prompt)})

@@ -25,15 +25,21 @@ from .runtime import Runtime, shared_runtime
 class AutoCoAAgentLoop(AgentLoopBase):
     """Runs `loop.rollout` with verl's rollout server as the engine."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # a model type makes verl build a chat-turn tokenizer, never used here, that some tokenizers cannot serve
-        kwargs["hf_model_type"] = None
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self, trainer_config: Any, server_manager: Any, tokenizer: Any, *_: Any, data_config: Any = None, **__: Any
+    ) -> None:
+        # verl's own constructor builds a chat-turn tokenizer per trajectory, which some tokenizers cannot serve and
+        # which is never used here: ids are only appended (invariants 1 and 9)
+        self.config = trainer_config.config
+        self.server_manager, self.tokenizer = server_manager, tokenizer
+        self.template_options = dict(
+            (data_config.config if data_config else {}).get("apply_chat_template_kwargs") or {}
+        )
 
     async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> AgentLoopOutput:
         """Roll out one prompt; `kwargs` are the columns of the data set row and what the V1 worker injects."""
         runtime = shared_runtime(self.config, self.tokenizer)
-        prompt_ids = runtime.prompt_ids(list(kwargs["raw_prompt"]), dict(self.apply_chat_template_kwargs))
+        prompt_ids = runtime.prompt_ids(list(kwargs["raw_prompt"]), self.template_options)
         step = int(kwargs.get("global_steps", -1))
         engine = VerlEngine(
             self.server_manager,

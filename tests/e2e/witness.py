@@ -1,7 +1,7 @@
 """An independent witness of a training run: what vLLM was really fed, and what the actor really trained on.
 
-verl imports this module in every worker (`actor_rollout_ref.model.external_lib=witness`); it writes JSON lines into the
-folder named by AUTOCOA_WITNESS and changes nothing.
+verl imports this module in every process (VERL_USE_EXTERNAL_MODULES=witness); it writes JSON lines into the folder
+named by AUTOCOA_WITNESS and changes nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,66 @@
+"""The demo's own parts: command lines, tables from dumps, launching and its failures."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import pytest
+
+pytest.importorskip("psutil", reason="needs the extra verl")
+
+from rich.console import Console
+
+from autocoa_plugin.demo.commands import rl_command, sft_command
+from autocoa_plugin.demo.memory import MemoryWatch
+from autocoa_plugin.demo.process import LaunchError, launch
+from autocoa_plugin.demo.table import read_results, results_table
+from autocoa_plugin.dump import TrajectoryDump
+from autocoa_plugin.rewards import Reward
+from autocoa_plugin.trajectory import Counts, Role, Segment, Source, StopReason, Trajectory
+
+
+def write(folder, step, matches):
+    dump = TrajectoryDump(folder)
+    for index, match in enumerate(matches):
+        trajectory = Trajectory(
+            (1,),
+            (Segment(Role.ANSWER, Source.POLICY, (2,), "x"),),
+            StopReason.ANSWERED,
+            "tinyworld",
+            Counts(actions=index),
+        )
+        reward = Reward(match, "x", {"exact_match": match, "f1": match, "format": 1.0}, ())
+        dump.write(trajectory, reward, step=step, split="val", uid=str(index), info={"data_source": "1hop"})
+
+
+def test_the_table_reads_exact_match_and_actions_from_the_dumps(tmp_path):
+    write(tmp_path, 0, [1.0, 0.0])
+    write(tmp_path, 5, [1.0, 1.0])
+    (before,), (after,) = read_results(tmp_path, 0), read_results(tmp_path, 5)
+    assert (before.exact_match, after.exact_match, after.actions, after.questions) == (0.5, 1.0, 0.5, 2)
+    assert after.stop_reasons == {"answered": 2}
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(results_table([before], [after]))
+    assert "+50.0" in console.export_text()
+
+
+def test_a_failed_process_is_told_with_the_end_of_its_log(tmp_path):
+    command = [sys.executable, "-c", "print('the reason'); raise SystemExit(3)"]
+    with pytest.raises(LaunchError, match=r"(?s)training ended with status 3.*the reason"):
+        options = {"title": "training", "total": 1, "done": lambda: 0, "memory": MemoryWatch(), "env": {}}
+        launch(command, log=tmp_path / "log", **options)
+
+
+def test_memory_of_a_process_and_its_children_is_seen():
+    watch = MemoryWatch()
+    watch.sample(os.getpid())
+    assert watch.peak_bytes > 10_000_000
+
+
+def test_both_commands_name_verls_own_programs_and_our_recipes(tmp_path):
+    sft = sft_command(tmp_path / "world", tmp_path / "sft", seed=4)
+    rl = rl_command(tmp_path / "model", tmp_path / "rl", seed=4, steps=7, extra=("trainer.test_freq=3",))
+    assert "verl.trainer.sft_trainer" in sft and "trainer.seed=4" in sft
+    assert "verl.trainer.main_ppo" in rl and "trainer.total_training_steps=7" in rl and rl[-1] == "trainer.test_freq=3"

@@ -1,0 +1,49 @@
+"""Every example runs as its first lines say, and prints what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+PRINTS = {
+    "01_masked_rollout.py": [
+        "observation  environment     0     97",
+        "158 of 255 response tokens carry loss; stopped because: answered",
+        "answer 'Bombay', exact match 1, reward 1.0",
+    ],
+    "02_two_tools.py": ["<calculate_result> 38.0917260177614 </calculate_result>", "3 real calls, 1 failed"],
+    "03_own_environment.py": ["KeyError: 'Atlantis'", "3 actions, 1 tool error, 1 time-out", "answered"],
+    "04_search_tinyworld.py": ["2 actions, 2 real calls, 0 cached", "2 actions, 0 real calls, 2 cached"],
+}
+
+
+@cache
+def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / example), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50)
+
+
+@pytest.mark.parametrize("example", PRINTS)
+def test_example_prints_what_it_promises(example: str) -> None:
+    ended = run(example)
+    assert ended.returncode == 0, ended.stderr
+    assert [line for line in PRINTS[example] if line not in ended.stdout] == []
+
+
+def test_the_perfect_policy_of_the_search_example_is_always_right() -> None:
+    lines = [line for line in run("04_search_tinyworld.py").stdout.splitlines() if line.startswith("exact match")]
+    assert len(lines) == 4 and all(line.split()[2] == "1" for line in lines)
+
+
+def test_the_server_example_says_how_to_start_a_server() -> None:
+    ended = run("05_any_openai_server.py", "--help")
+    assert ended.returncode == 0 and "vllm serve" in ended.stdout
+
+
+def test_every_example_is_tried() -> None:
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, "05_any_openai_server.py"}

@@ -1,0 +1,78 @@
+"""The small translators: metrics, `compute_score` for other loops, token rows for SFT."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+pytest.importorskip("verl", reason="needs the extra verl")
+
+from autocoa_plugin.errors import ConfigError, DataError
+from autocoa_plugin.verl_adapters.metrics import TOTALS, step_metrics
+from autocoa_plugin.verl_adapters.reward import compute_score
+from autocoa_plugin.verl_adapters.sft_dataset import TokenRowDataset
+
+FOUND = "<search_result> \\boxed{Rome} </search_result> so </think> \\boxed{Paris}"
+
+
+def test_means_and_totals_of_a_step_have_their_own_names():
+    rows = [{**dict.fromkeys(TOTALS, 1.0), "exact_match": 1.0}, {**dict.fromkeys(TOTALS, 3.0), "exact_match": 0.0}]
+    metrics = step_metrics(rows)
+    assert metrics["autocoa/exact_match"] == 0.5 and metrics["autocoa/real_calls/sum"] == 4.0
+    assert metrics["autocoa/real_calls"] == 2.0 and metrics["autocoa/trajectories"] == 2.0
+
+
+def test_no_trajectories_give_no_metrics():
+    assert step_metrics([]) == {}
+
+
+def test_compute_score_reads_the_answer_after_the_last_observation():
+    result = compute_score("hotpotqa", FOUND, ["Paris"], {})
+    assert result["score"] == result["acc"] == 1.0 and result["pred"] == "Paris"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<search_result> \\boxed{Paris} </search_result>", "<search_result> unclosed \\boxed{Paris}", "no box at all"],
+)
+def test_compute_score_gives_nothing_for_a_box_inside_an_observation(text):
+    assert compute_score("hotpotqa", text, ["Paris"], {})["score"] == 0.0
+
+
+def test_compute_score_takes_metric_and_protocol_from_the_configuration():
+    result = compute_score("nq", "<answer>the Paris</answer>", "Paris", protocol="search_r1", metric="f1")
+    assert result["score"] == 1.0
+    with pytest.raises(ConfigError, match="did you mean 'search_r1'"):
+        compute_score("nq", "", "x", protocol="serch_r1")
+
+
+def test_compute_score_names_the_data_source_of_a_row_without_gold():
+    with pytest.raises(DataError, match="'nq' has no gold answer"):
+        compute_score("nq", "x", [])
+
+
+def write(tmp_path, **columns):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table(columns), path)
+    return str(path)
+
+
+def test_token_rows_keep_their_ids_and_never_train_the_first_token(tmp_path):
+    path = write(tmp_path, input_ids=[[5, 6, 7]], loss_mask=[[1, 0, 1]])
+    row = TokenRowDataset([path], None, {"max_length": 8})[0]
+    assert row["input_ids"].tolist() == [5, 6, 7] and row["position_ids"].tolist() == [0, 1, 2]
+    assert row["loss_mask"].tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"input_ids": [[1]]}, "column 'loss_mask' is missing"),
+        ({"input_ids": [[1, 2]], "loss_mask": [[1]]}, "row 0: 2 input_ids but 1 loss_mask"),
+        ({"input_ids": [[1] * 9], "loss_mask": [[1] * 9]}, "row 0: 9 tokens, data.max_length is 8"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_number(tmp_path, columns, message):
+    with pytest.raises(DataError, match=rf"rows.parquet.*{message}"):
+        TokenRowDataset(write(tmp_path, **columns), None, {"max_length": 8})

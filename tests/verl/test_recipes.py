@@ -1,0 +1,114 @@
+"""Recipes compose from the package, pass verl's own validation, and say what is wrong before Ray starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("verl", reason="needs the extra verl")
+
+from composed import compose_recipe
+from omegaconf import OmegaConf
+from verl.utils.config import validate_config
+
+import autocoa_plugin.verl_adapters.plugin  # noqa: F401  -- registers ${autocoa.file:...}
+from autocoa_plugin.errors import ConfigError
+from autocoa_plugin.settings import load_settings
+from autocoa_plugin.verl_adapters import plugin, preflight
+
+ROOT = Path(__file__).parents[2]
+RL = ["actor_rollout_ref.model.path=org/model", "data.train_files=a.parquet", "data.val_files=b.parquet"]
+CORPUS = ["autocoa.search.corpus=corpus.jsonl"]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """A working folder in which every file of the tinyworld setting exists."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTOCOA_TINYWORLD", str(tmp_path))
+    for name in ("train.parquet", "val.parquet"):
+        (tmp_path / name).touch()
+    (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Paris", "text": "A city ."}\n')
+    (tmp_path / "model").mkdir()
+    return ["hardware=cpu", "setting=tinyworld", f"actor_rollout_ref.model.path={tmp_path}/model"]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [["hardware=node8"], ["hardware=cpu", "setting=tinyworld"], ["hardware=cpu"]],
+    ids=["node8", "cpu-tinyworld", "cpu"],
+)
+def test_the_rl_recipe_passes_verls_own_validation_on_every_hardware(overrides):
+    config = compose_recipe("rl_stage2_real", [*RL, *CORPUS, *overrides])
+    OmegaConf.resolve(config)
+    validate_config(
+        config=config, use_reference_policy=bool(config.actor_rollout_ref.actor.use_kl_loss), use_critic=False
+    )
+    load_settings(OmegaConf.to_container(config.autocoa), max_response_tokens=config.data.max_response_length)
+    assert Path(config.actor_rollout_ref.rollout.agent.agent_loop_config_path).is_file()
+    assert config.trainer.v1.trainer_mode == "autocoa_sync"
+
+
+def test_the_rl_recipe_holds_the_papers_values():
+    config = compose_recipe("rl_stage2_real", [*RL, *CORPUS])
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    assert (config.data.train_batch_size, rollout.n, rollout.temperature) == (48, 5, 0.6)
+    assert (config.data.max_prompt_length, config.data.max_response_length) == (1024, 8192)
+    assert (actor.optim.lr, actor.kl_loss_coef, actor.kl_loss_type) == (7e-7, 0.001, "low_var_kl")
+    assert (config.autocoa.search.top_k, config.autocoa.limits.max_actions) == (3, 10)
+    assert config.data.shuffle is False and config.trainer.total_training_steps == 16
+
+
+def test_the_sft_recipe_composes_with_its_hardware():
+    config = compose_recipe("sft_warm_start", ["model.path=org/model", "data.train_files=a.parquet"])
+    assert config.trainer.device == "cpu" and config.engine.strategy == "fsdp2"
+
+
+def test_a_good_configuration_passes_and_its_index_is_built_once(files, tmp_path):
+    config = compose_recipe("rl_stage2_real", files)
+    preflight.check(config)
+    (built,) = tmp_path.glob("corpus.jsonl.index")
+    stamp = built.stat().st_mtime_ns
+    preflight.check(config)
+    assert built.stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("+autocoa.limits.max_action=3", r"unknown key limits.max_action \(did you mean 'max_actions'\?\)"),
+        ("autocoa.protocol=autocao", "did you mean 'autocoa'"),
+        ("actor_rollout_ref.model.path=./nowhere", r"actor_rollout_ref.model.path=./nowhere does not exist"),
+        ("data.train_files=nowhere.parquet", "data.train_files=nowhere.parquet does not exist"),
+        ("autocoa.search.corpus=nowhere.jsonl", "autocoa.search.corpus=nowhere.jsonl does not exist"),
+        ("actor_rollout_ref.model.path=???", "actor_rollout_ref.model.path is not set"),
+    ],
+)
+def test_what_is_wrong_is_named_in_one_sentence(files, override, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        preflight.check(compose_recipe("rl_stage2_real", [*files, override]))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unsupported_verl_ends_the_launch_with_its_sentence(files, monkeypatch, capsys):
+    monkeypatch.setattr(plugin, "STATUS", plugin.register("0.8.0"))
+    with pytest.raises(SystemExit) as caught:
+        preflight.Preflight().on_job_start(compose_recipe("rl_stage2_real", files))
+    assert caught.value.code == 2
+    assert "works with verl >=0.9.1,<0.10, but verl 0.8.0 is installed" in capsys.readouterr().err
+
+
+def test_verls_own_launcher_ends_with_one_line_before_ray_starts(files):
+    command = [sys.executable, "-m", "verl.trainer.main_ppo", "--config-path", str(ROOT / "recipes")]
+    done = subprocess.run(
+        [*command, "--config-name", "rl_stage2_real", *files, "+autocoa.limits.max_action=3"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("autocoa: ")]
+    assert done.returncode == 2 and len(lines) == 1 and "did you mean 'max_actions'" in lines[0]
+    assert "Traceback" not in done.stderr and "ray" not in done.stdout.lower()
