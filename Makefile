@@ -53,7 +53,8 @@ e2e: setup
 test: lint unit e2e
 
 bench: setup
-	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@$(BIN)/python benchmarks/loop.py
+	@$(BIN)/python benchmarks/retrieval.py
 
 clean:
 	rm -rf build dist *.egg-info outputs .pytest_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ token by bisection (`Codec.tokens_covering`): sampled ids are never re-encoded (
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,8 @@ class Codec:
     def encode(self, text: str) -> list[int]:
         """Encode template text: tags become their tokens, no BOS is added."""
         if self._backend is not None:
-            ids = self._backend.encode(text, add_special_tokens=False).ids
+            # "fast" computes no offsets, which nobody reads; a batch of one is encoded in this very thread
+            ids = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
         else:
             ids = self.tokenizer.encode(text, add_special_tokens=False)
         return ids[1:] if ids and ids[0] == self._bos else ids
@@ -73,17 +74,20 @@ class Codec:
     def tokens_covering(self, ids: Sequence[int], char: int) -> int:
         """The smallest number of tokens whose text reaches beyond character offset `char` of the decoded ids.
 
-        The count is found by bisection over prefixes: O(log n) decodes of a turn, whatever the context length.
+        A guess is found by bisection that decodes only the tokens in question, as if texts of neighbours were joined
+        unchanged; two prefixes then prove it. Where they do not, bisection over prefixes finds the count: O(log n)
+        decodes of a turn at worst, whatever the context length.
         """
-        low, high = 0, len(ids)
-        while low < high:
-            middle = (low + high) // 2
-            # an unfinished UTF-8 character decodes to a replacement character that would count too early
-            if len(self.decode(ids[:middle]).rstrip("\ufffd")) > char:
-                high = middle
-            else:
-                low = middle + 1
-        return low
+        guess = _bisect(len(ids), char, _JoinedLength(self, ids))
+        if (guess == len(ids) or self._reach(ids[:guess]) > char) and (
+            guess == 0 or self._reach(ids[: guess - 1]) <= char
+        ):
+            return guess
+        return _bisect(len(ids), char, lambda low, middle: self._reach(ids[:middle]))
+
+    def _reach(self, ids: Sequence[int]) -> int:
+        # an unfinished UTF-8 character decodes to a replacement character that would count too early
+        return len(self.decode(ids).rstrip("\ufffd"))
 
     def opens_thought(self, prompt_ids: Sequence[int]) -> bool:
         """True when the prompt ends inside an opened thought."""
@@ -114,7 +118,9 @@ class Codec:
     def _body(self, text: str, max_tokens: int) -> Injected:
         limit = max_tokens * _MAX_CHARS_PER_TOKEN
         clean = " " + neutralise(_printable(text[:limit]), self._tags)
-        ids = [token for token in self.encode(clean) if token not in self._forbidden]
+        ids = self.encode(clean)
+        if not self._forbidden.isdisjoint(ids):
+            ids = [token for token in ids if token not in self._forbidden]
         if len(ids) <= max_tokens and len(text) <= limit:
             return Injected(tuple(ids), clean)
         ids = ids[:max_tokens]
@@ -140,6 +146,29 @@ class Codec:
                     f"the tokenizer cannot spell {tag!r} of protocol {self.protocol.name!r}, it gives back {seen!r}: "
                     f"add it with tokenizer.add_tokens([{tag!r}]) and resize the model's embeddings"
                 )
+
+
+class _JoinedLength:
+    """Characters of a prefix, summed over its pieces; `low` is where the last prefix that was too short ends."""
+
+    def __init__(self, codec: Codec, ids: Sequence[int]) -> None:
+        self._codec, self._ids, self._known = codec, ids, {0: 0}
+
+    def __call__(self, low: int, middle: int) -> int:
+        length = self._known[middle] = self._known[low] + len(self._codec.decode(self._ids[low:middle]))
+        return length
+
+
+def _bisect(count: int, char: int, reach: Callable[[int, int], int]) -> int:
+    """The smallest prefix that reaches beyond `char`; `reach(short, middle)` measures one, `short` did not reach."""
+    low, high, short = 0, count, 0
+    while low < high:
+        middle = (low + high) // 2
+        if reach(short, middle) > char:
+            high = middle
+        else:
+            low, short = middle + 1, middle
+    return low
 
 
 def _printable(text: str) -> str:

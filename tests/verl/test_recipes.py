@@ -93,6 +93,15 @@ def test_what_is_wrong_is_named_in_one_sentence(files, override, message):
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_wrong_with_a_warm_start_is_named_too(files, tmp_path):
+    good = [f"model.path={tmp_path}/model", f"data.train_files={tmp_path}/train.parquet"]
+    assert preflight.check(compose_recipe("sft_warm_start", good), "sft") is None
+    with pytest.raises(ConfigError, match=r"data\.train_files is not set"):
+        preflight.check(compose_recipe("sft_warm_start", good[:1]), "sft")
+    with pytest.raises(ConfigError, match=r"model\.path=\./nowhere does not exist"):
+        preflight.check(compose_recipe("sft_warm_start", ["model.path=./nowhere", good[1]]), "sft")
+
+
 def test_an_unsupported_verl_ends_the_launch_with_its_sentence(files, monkeypatch, capsys):
     monkeypatch.setattr(plugin, "STATUS", plugin.register("0.8.0"))
     with pytest.raises(SystemExit) as caught:
