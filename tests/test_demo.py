@@ -15,7 +15,7 @@ from rich.console import Console
 from autocoa_plugin.demo.commands import rl_command, sft_command
 from autocoa_plugin.demo.memory import MemoryWatch
 from autocoa_plugin.demo.process import LaunchError, launch
-from autocoa_plugin.demo.table import read_results, results_table
+from autocoa_plugin.demo.table import read_results, results_table, stop_line
 from autocoa_plugin.dump import TrajectoryDump
 from autocoa_plugin.rewards import Reward
 from autocoa_plugin.trajectory import Counts, Role, Segment, Source, StopReason, Trajectory
@@ -43,7 +43,7 @@ def test_the_table_reads_exact_match_and_actions_from_the_dumps(tmp_path):
     assert after.stop_reasons == {"answered": 2}
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(results_table([before], [after]))
-    assert "+50.0" in console.export_text()
+    assert "+50.0" in console.export_text() and stop_line([before, after]) == "answered 4"
 
 
 def test_a_failed_process_is_told_with_the_end_of_its_log(tmp_path):

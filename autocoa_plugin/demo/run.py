@@ -20,7 +20,7 @@ from ..tinyworld.manifest import BuildConfig
 from .commands import rl_command, sft_command
 from .memory import MemoryWatch
 from .process import launch
-from .table import read_results, results_table
+from .table import read_results, results_table, stop_line
 
 _TIMINGS = {"gen": "rollout", "old_log_prob": "old_log_prob", "update_actor": "actor update", "step": "whole step"}
 
@@ -115,6 +115,7 @@ class _Demo:
         dumps = self.rl / "trajectories"
         before, after = read_results(dumps, 0), read_results(dumps, self.options.steps)
         self.console.print(results_table(before, after))
+        self.console.print(f"stop reasons before: {stop_line(before)}\nstop reasons after:  {stop_line(after)}")
         steps = _rows(self.folder / "rl_metrics.jsonl")
         timings = {label: _median(steps, f"timing_s/{key}") for key, label in _TIMINGS.items()}
         calls = sum(row["data"].get("autocoa/real_calls/sum", 0.0) for row in steps)

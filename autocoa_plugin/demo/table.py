@@ -65,13 +65,11 @@ def _reduce(step: int, group: str, rows: list[dict[str, Any]]) -> GroupResult:
 def results_table(before: list[GroupResult], after: list[GroupResult]) -> Table:
     """Lay two steps side by side, one row per group."""
     table = Table(title="held-out questions, greedy decoding, real retrieval", title_justify="left")
-    for column in ("group", "n", "EM % before", "after", "gain", "actions before", "after", "well-formed % after"):
-        table.add_column(column, justify="left" if column == "group" else "right")
-    table.add_column("stop reasons after")
+    for column in ("group", "n", "EM % before", "after", "gain", "actions before", "after", "well-formed %"):
+        table.add_column(column, justify="left" if column == "group" else "right", no_wrap=column == "group")
     for old, new in zip(before, after, strict=True):
-        reasons = ", ".join(f"{name} {count}" for name, count in sorted(new.stop_reasons.items()))
         table.add_row(
-            new.group,
+            new.group.removeprefix("tinyworld_"),
             str(new.questions),
             f"{100 * old.exact_match:.1f}",
             f"{100 * new.exact_match:.1f}",
@@ -79,6 +77,13 @@ def results_table(before: list[GroupResult], after: list[GroupResult]) -> Table:
             f"{old.actions:.2f}",
             f"{new.actions:.2f}",
             f"{100 * new.well_formed:.1f}",
-            reasons,
         )
     return table
+
+
+def stop_line(results: list[GroupResult]) -> str:
+    """Count the stop reasons of all groups together, the most frequent first."""
+    total: Counter[str] = Counter()
+    for each in results:
+        total.update(each.stop_reasons)
+    return ", ".join(f"{name} {count}" for name, count in total.most_common())
