@@ -12,7 +12,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .errors import AutoCoAError
-    from .loop import Limits, rollout
+    from .limits import Limits
+    from .loop import rollout
     from .presets import AUTOCOA, SEARCH_R1
     from .protocol import Protocol
     from .rewards import RewardConfig, score
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "AutoCoAError": "errors",
-    "Limits": "loop",
+    "Limits": "limits",
     "rollout": "loop",
     "AUTOCOA": "presets",
     "SEARCH_R1": "presets",

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from .config import from_mapping
 from .errors import ConfigError
-from .loop import Limits
+from .limits import Limits
 from .presets import get_protocol
 from .rewards import RewardConfig
 
