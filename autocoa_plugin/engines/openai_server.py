@@ -7,15 +7,18 @@ only would force us to re-encode what was sampled, which invariant 1 forbids: it
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from ..errors import ConfigError, EngineError, EngineUnsupportedError, nearest
 from .base import FinishReason, Generation, Sampling
 
 if TYPE_CHECKING:
-    import httpx
+    import aiohttp
 
 _REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "abort": FinishReason.ABORT}
 _NEEDS = "an OpenAI-compatible server that takes and gives token ids is needed (vLLM >= 0.10.2 does)"
@@ -51,18 +54,14 @@ class OpenAIServerEngine:
         max_attempts: int = 4,
         max_in_flight: int = 256,
     ) -> None:
-        import httpx
-
         if not base_url.startswith(("http://", "https://")):
             raise ConfigError(f"base_url must begin with http:// or https://, got {base_url!r}")
         self.base_url, self.model = base_url.rstrip("/"), model
         self.max_context_tokens = max_context_tokens
-        self._max_attempts = max_attempts
-        self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=httpx.Timeout(timeout_s, pool=None),
-            limits=httpx.Limits(max_connections=max_in_flight, max_keepalive_connections=max_in_flight),
-        )
+        self._timeout_s, self._max_attempts = timeout_s, max_attempts
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._free = asyncio.Semaphore(max_in_flight)
+        self._session: aiohttp.ClientSession | None = None  # can be made only where an event loop runs
 
     @classmethod
     async def connect(cls, base_url: str, model: str | None = None, **options: Any) -> OpenAIServerEngine:
@@ -101,7 +100,8 @@ class OpenAIServerEngine:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     async def __aenter__(self) -> OpenAIServerEngine:
         return self
@@ -126,43 +126,65 @@ class OpenAIServerEngine:
         return Generation(tuple(ids), logprobs, reason, {} if shown is None else {"prompt_token_ids": shown})
 
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        import httpx
+        import aiohttp
 
         problem = ""
         for attempt in range(self._max_attempts):
             if attempt:
                 await asyncio.sleep(min(5.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0))
             try:
-                response = await self._client.request(method, self.base_url + path, json=body)
-            except httpx.TimeoutException as error:
-                raise EngineError(f"{self.base_url} did not answer in time ({type(error).__name__})") from error
-            except httpx.TransportError as error:
+                status, text = await self._send(method, self.base_url + path, body)
+            except TimeoutError as error:
+                raise EngineError(f"{self.base_url} did not answer in time ({self._timeout_s} s)") from error
+            except aiohttp.ClientError as error:
                 problem = f"{type(error).__name__}: {error}"
                 continue
-            if response.status_code != 429 and response.status_code < 500:
-                return self._json(response)
-            problem = f"HTTP {response.status_code}: {response.text[:200]}"
+            if status != 429 and status < 500:
+                return self._json(status, text)
+            problem = f"HTTP {status}: {text[:200]}"
         raise EngineError(f"{self.base_url} failed {self._max_attempts} times, last with {problem}")
 
-    def _json(self, response: httpx.Response) -> dict[str, Any]:
-        if response.status_code >= 400:
-            raise self._refusal(response)
+    async def _send(self, method: str, url: str, body: dict[str, Any] | None) -> tuple[int, str]:
+        # aiohttp's own limit on connections would count the wait for a free one as part of the time-out
+        async with self._free, self._open().request(method, url, json=body, allow_redirects=False) as response:
+            return response.status, await response.text(errors="replace")
+
+    def _open(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
+                headers=self._headers,
+                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+                proxy=_proxy(self.base_url),
+            )
+        return self._session
+
+    def _json(self, status: int, text: str) -> dict[str, Any]:
+        if status >= 400:
+            raise self._refusal(status, text)
         try:
-            answer = response.json()
+            answer = json.loads(text)
         except ValueError as error:
-            text = response.text[:200]
-            raise EngineError(f"{self.base_url} answered with something else than JSON: {text}") from error
+            raise EngineError(f"{self.base_url} answered with something else than JSON: {text[:200]}") from error
         if not isinstance(answer, dict):
             raise EngineError(f"{self.base_url} answered with a JSON {type(answer).__name__}, expected an object")
         return answer
 
-    def _refusal(self, response: httpx.Response) -> EngineError:
-        sentence = f"{self.base_url} refused the request (HTTP {response.status_code}: {response.text[:300]})"
-        if response.status_code == 404:
+    def _refusal(self, status: int, text: str) -> EngineError:
+        sentence = f"{self.base_url} refused the request (HTTP {status}: {text[:300]})"
+        if status == 404:
             return EngineError(f"{sentence}; base_url usually ends in /v1")
-        if any(name in response.text for name in ('"prompt"', *_EXACT)):  # the field it dislikes
+        if any(name in text for name in ('"prompt"', *_EXACT)):  # the field it dislikes
             return EngineUnsupportedError(f"{sentence}; if it is about token ids: {_NEEDS}")
         return EngineError(sentence)
+
+
+def _proxy(url: str) -> str | None:
+    """Read the environment's proxy for `url`; aiohttp's `trust_env` would read ~/.netrc at every request too."""
+    server = urlsplit(url)
+    return None if proxy_bypass(server.hostname or "") else getproxies().get(server.scheme)
 
 
 def _served(base_url: str, answer: dict[str, Any]) -> dict[str, int | None]:

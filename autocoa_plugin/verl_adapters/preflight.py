@@ -17,7 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..assembly import build_retriever
 from ..errors import AutoCoAError, ConfigError
-from ..settings import Settings, load_settings
+from ..settings import Settings
+from .runtime import settings_of
 
 _REQUIRED = {
     "rl": ("actor_rollout_ref.model.path", "data.train_files", "data.val_files", "actor_rollout_ref.rollout.name"),
@@ -40,7 +41,7 @@ class Preflight(Callback):
         try:
             check(config, self.kind)
         except (AutoCoAError, OmegaConfBaseException) as error:
-            first_line = str(error).strip().splitlines()[0]
+            first_line = str(error).strip().splitlines()[0].removeprefix("autocoa: ")
             print(f"autocoa: {first_line}", file=sys.stderr)
             raise SystemExit(2) from error
 
@@ -64,9 +65,7 @@ def check(config: DictConfig, kind: Literal["rl", "sft"] = "rl") -> Settings | N
 
 
 def _check_ours(config: DictConfig) -> Settings:
-    node = OmegaConf.to_container(config.get("autocoa") or OmegaConf.create(), resolve=True)
-    plain = {str(key): value for key, value in node.items()} if isinstance(node, dict) else {}
-    settings = load_settings(plain, max_response_tokens=config.data.max_response_length)
+    settings = settings_of(config)
     if settings.search is not None and settings.search.backend == "index":
         build_retriever(settings.search)
     return settings

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from omegaconf import OmegaConf
 from verl.utils.tokenizer import normalize_token_ids
 
 from ..assembly import build_environment
 from ..dump import TrajectoryDump
+from ..presets import get_protocol
 from ..prompts import get_prompt
 from ..rewards import Reward
-from ..settings import load_settings
+from ..settings import Settings, load_settings
 from ..tokenization import Codec
 from ..tokenizer_check import check_tokenizer
 from ..trajectory import Trajectory
@@ -24,11 +26,11 @@ class Runtime:
 
     def __init__(self, config: Any, tokenizer: Any) -> None:
         rollout = config.actor_rollout_ref.rollout
-        self.settings = load_settings(_plain(config.get("autocoa")), max_response_tokens=rollout.response_length)
+        self.settings = settings_of(config)
         folder = config.actor_rollout_ref.model.get("tokenizer_path") or config.actor_rollout_ref.model.path
         check_tokenizer(tokenizer, folder, mode=self.settings.tokenizer_check)
         self.tokenizer = tokenizer
-        self.codec = Codec(tokenizer, _protocol(self.settings.protocol))
+        self.codec = Codec(tokenizer, get_protocol(self.settings.protocol))
         self.settings.limits.check(self.codec)
         self.environment = build_environment(self.settings)
         self.prompt_length: int = rollout.prompt_length
@@ -73,14 +75,9 @@ def shared_runtime(config: Any, tokenizer: Any) -> Runtime:
     return _RUNTIMES[key][1]
 
 
-def _protocol(name: str):
-    from ..presets import get_protocol
-
-    return get_protocol(name)
-
-
-def _plain(node: Any) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
+def settings_of(config: Any) -> Settings:
+    """Read and check the `autocoa` key of a trainer configuration; raises `ConfigError`."""
+    node = config.get("autocoa")
     plain = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
-    return dict(plain) if isinstance(plain, Mapping) else {}
+    mapping = {str(key): value for key, value in plain.items()} if isinstance(plain, Mapping) else {}
+    return load_settings(mapping, max_response_tokens=config.data.max_response_length)

@@ -11,6 +11,7 @@ import transfer_queue as tq
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 
 from .metrics import step_metrics
+from .runtime import settings_of
 
 TRAINER_MODE = "autocoa_sync"
 
@@ -22,11 +23,14 @@ class AutoCoATrainer(PPOTrainerSync):
     # the base class asks `trainer_mode == "sync"` in many places: every other name takes its asynchronous branches
     trainer_mode = property(lambda self: "sync", lambda self, value: None)
 
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        settings_of(config)  # a launch without our preflight still ends here, not in every single rollout
+        super().__init__(config, *args, **kwargs)
+
     def _build_replay_buffer(self) -> Any:
         buffer = super()._build_replay_buffer()
-        settings = self.config.get("autocoa") or {}
         # 2.0 s by default: on a small machine a third of a step would be spent waiting for the next poll
-        buffer.poll_interval = float(settings.get("poll_interval_s", 0.05))
+        buffer.poll_interval = settings_of(self.config).poll_interval_s
         return buffer
 
     def _compute_metrics(

@@ -181,7 +181,7 @@ def test_a_refused_connection_is_an_error_after_the_last_attempt() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"  # bound, and nobody listens
-        with pytest.raises(EngineError, match="failed 2 times, last with ConnectError"):
+        with pytest.raises(EngineError, match="failed 2 times, last with ClientConnectorError"):
             asyncio.run(OpenAIServerEngine.connect(url, max_attempts=2))
 
 
@@ -207,7 +207,7 @@ def test_a_slow_server_is_given_up_after_the_time_out() -> None:
         time.sleep(0.5)
         return 200, completion([1])
 
-    with pytest.raises(EngineError, match=r"did not answer in time \(ReadTimeout\)"):
+    with pytest.raises(EngineError, match=r"did not answer in time \(0\.05 s\)"):
         sample(slow, timeout_s=0.05)
 
 
@@ -223,6 +223,24 @@ def test_waiting_for_a_free_connection_does_not_count_as_a_time_out() -> None:
 
     with serving(busy) as (url, _):
         assert len(asyncio.run(run(url))) == 5
+
+
+def test_an_engine_may_be_made_before_the_event_loop_runs() -> None:
+    async def run(engine: OpenAIServerEngine) -> Generation:
+        async with engine:
+            return await engine.generate([1], max_tokens=1, stop=[], sampling=Sampling())
+
+    with serving(lambda _: (200, completion([1]))) as (url, _):
+        assert asyncio.run(run(OpenAIServerEngine(url, "tiny"))).ids == (1,)
+
+
+def test_requests_go_through_the_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serving(lambda _: (500, "")) as (proxy, _):
+        monkeypatch.setenv("http_proxy", proxy.removesuffix("/v1"))
+        with pytest.raises(EngineError, match="HTTP 404"):  # a proxy is asked for the whole URL, no path of the server
+            asyncio.run(OpenAIServerEngine.connect("http://model.invalid/v1", max_attempts=1))
 
 
 def test_the_only_served_model_is_taken_with_its_context_length() -> None:
