@@ -45,7 +45,7 @@ lint: setup
 	@$(BIN)/pyright autocoa_plugin
 
 unit: setup
-	@$(BIN)/pytest -m "not e2e"
+	@$(BIN)/pytest -m "not e2e" -n 2 --dist loadfile
 
 e2e: setup
 	@$(BIN)/pytest -m e2e -s

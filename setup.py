@@ -53,7 +53,7 @@ EXTRAS = {
     "data": ["datasets", "pyarrow"],
     "web": ["ddgs"],
     # httpx: benchmarks/retrieval_http.py compares it with aiohttp
-    "dev": ["build", "httpx", "hypothesis", "pyright", "pytest", "pytest-timeout", "ruff"],
+    "dev": ["build", "httpx", "hypothesis", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
 }
 
 setup(
