@@ -1,4 +1,4 @@
-"""System prompts by name. The wording is ours; what each must say is the paper's (arXiv:2503.06580, appendix)."""
+"""System prompts by name. The wording is ours; what each must say is the paper's (arXiv:2503.06580)."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def score(
 def format_errors(trajectory: Trajectory, protocol: Protocol) -> tuple[str, ...]:
     """Name every format rule that the policy's own text breaks; empty when it is well-formed.
 
-    Source: "missing tags, action after the thought has closed" (paper, section 3.3); a thought opened twice counts as
+    Source: "missing tags, action after the thought has closed" (paper); a thought opened twice counts as
     well, since reinforcement learning found `<think> <think>`.
     """
     counts = trajectory.counts

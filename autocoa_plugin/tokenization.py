@@ -2,13 +2,14 @@
 
 Injected text is encoded (`Codec.spell_observation`): cleaned, tags and special tokens broken, so that it cannot speak
 as the policy or the template. Sampled ids are only decoded, and a character of the decoded text is traced back to its
-token by bisection (`Codec.tokens_covering`): sampled ids are never re-encoded (invariant 1).
+token by decoding prefixes (`Codec.tokens_covering`): sampled ids are never re-encoded (invariant 1).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +51,7 @@ class Codec:
         # what may never come out of an observation, should a normaliser turn harmless text into a special token
         self._forbidden = frozenset(added[token] for token in added if token in special or token in protocol.tags())
         self._bos = getattr(tokenizer, "bos_token_id", None)
+        self._lengths: dict[int, int] = {}  # characters of each token seen, decoded alone
         self._check_tags()
         self._frames = {tool.name: self._frame(tool) for tool in protocol.tools}
         self._forced = {
@@ -74,16 +76,24 @@ class Codec:
     def tokens_covering(self, ids: Sequence[int], char: int) -> int:
         """The smallest number of tokens whose text reaches beyond character offset `char` of the decoded ids.
 
-        A guess is found by bisection that decodes only the tokens in question, as if texts of neighbours were joined
-        unchanged; two prefixes then prove it. Where they do not, bisection over prefixes finds the count: O(log n)
-        decodes of a turn at worst, whatever the context length.
+        Lengths of single tokens give a guess, and the decoded prefixes on both sides of it prove it. Where tokens
+        change each other's text (SentencePiece spaces, split UTF-8) bisection over prefixes finds the count instead.
+        The cost depends on the turn, never on the context.
         """
-        guess = _bisect(len(ids), char, _JoinedLength(self, ids))
-        if (guess == len(ids) or self._reach(ids[:guess]) > char) and (
-            guess == 0 or self._reach(ids[: guess - 1]) <= char
-        ):
+        guess = self._guess(ids, char)
+        if self._reach(ids[:guess]) > char and (guess == 0 or self._reach(ids[: guess - 1]) <= char):
             return guess
-        return _bisect(len(ids), char, lambda low, middle: self._reach(ids[:middle]))
+        return bisect_left(range(len(ids)), True, key=lambda count: self._reach(ids[:count]) > char)
+
+    def _guess(self, ids: Sequence[int], char: int) -> int:
+        reached = 0
+        for count, token in enumerate(ids, 1):
+            if token not in self._lengths:
+                self._lengths[token] = len(self.decode([token]))
+            reached += self._lengths[token]
+            if reached > char:
+                return count
+        return len(ids)
 
     def _reach(self, ids: Sequence[int]) -> int:
         # an unfinished UTF-8 character decodes to a replacement character that would count too early
@@ -146,29 +156,6 @@ class Codec:
                     f"the tokenizer cannot spell {tag!r} of protocol {self.protocol.name!r}, it gives back {seen!r}: "
                     f"add it with tokenizer.add_tokens([{tag!r}]) and resize the model's embeddings"
                 )
-
-
-class _JoinedLength:
-    """Characters of a prefix, summed over its pieces; `low` is where the last prefix that was too short ends."""
-
-    def __init__(self, codec: Codec, ids: Sequence[int]) -> None:
-        self._codec, self._ids, self._known = codec, ids, {0: 0}
-
-    def __call__(self, low: int, middle: int) -> int:
-        length = self._known[middle] = self._known[low] + len(self._codec.decode(self._ids[low:middle]))
-        return length
-
-
-def _bisect(count: int, char: int, reach: Callable[[int, int], int]) -> int:
-    """The smallest prefix that reaches beyond `char`; `reach(short, middle)` measures one, `short` did not reach."""
-    low, high, short = 0, count, 0
-    while low < high:
-        middle = (low + high) // 2
-        if reach(short, middle) > char:
-            high = middle
-        else:
-            low, short = middle + 1, middle
-    return low
 
 
 def _printable(text: str) -> str:

@@ -142,7 +142,7 @@ class Trajectory:
 
         Returns T ints: 1 for thought, action and answer tokens the policy sampled; 0 for observations, whether a tool
         or the policy as its own world model wrote them, and for injected template text.
-        Source: AutoCoA (arXiv:2503.06580) section 3.2, observation mask.
+        Source: AutoCoA (arXiv:2503.06580), observation mask.
         """
         return [int(segment.is_trained) for segment in self.segments for _ in segment.ids]
 

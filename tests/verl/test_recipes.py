@@ -59,6 +59,7 @@ def test_the_rl_recipe_holds_the_papers_values():
     assert (config.data.max_prompt_length, config.data.max_response_length) == (1024, 8192)
     assert (actor.optim.lr, actor.kl_loss_coef, actor.kl_loss_type) == (7e-7, 0.001, "low_var_kl")
     assert (config.autocoa.search.top_k, config.autocoa.limits.max_actions) == (3, 10)
+    assert config.algorithm.norm_adv_by_std_in_grpo is False
     assert config.data.shuffle is False and config.trainer.total_training_steps == 16
 
 
