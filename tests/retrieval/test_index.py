@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from passages import PASSAGES, write_corpus
 
 from autocoa_plugin.errors import ConfigError, DataError
+from autocoa_plugin.retrieval.base import Document
 from autocoa_plugin.retrieval.index import EmbeddedIndex, shared_index
 from autocoa_plugin.retrieval.index_build import build_index, open_or_build
 
@@ -76,16 +78,21 @@ def test_hostile_query_is_a_bag_of_words(index: EmbeddedIndex, query: str) -> No
     assert asyncio.run(index.search([query], 3)) == [index.search_one(query, 3)]
 
 
-def test_the_event_loop_turns_while_queries_run(index: EmbeddedIndex) -> None:
-    async def turns_during_search() -> int:
-        search = asyncio.ensure_future(index.search(["rock london"] * 2000, 3))
-        turns = 0
-        while not search.done():
-            turns += 1
-            await asyncio.sleep(0)
-        return turns
+def test_the_event_loop_turns_while_queries_run(index: EmbeddedIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    turned = threading.Event()
 
-    assert asyncio.run(turns_during_search()) > 10
+    def waits_for_the_loop(query: str, top_k: int) -> list[Document]:
+        assert turned.wait(timeout=20)  # never set if the query kept the event loop from turning
+        return []
+
+    async def search_while_turning() -> list[list[Document]]:
+        search = asyncio.ensure_future(index.search(["rock"], 1))
+        await asyncio.sleep(0.01)
+        turned.set()
+        return await search
+
+    monkeypatch.setattr(index, "search_one", waits_for_the_loop)
+    assert asyncio.run(search_while_turning()) == [[]]
 
 
 def test_top_k_below_one_is_refused(index: EmbeddedIndex) -> None:
