@@ -6,6 +6,7 @@
     ├── TokenizerError (ValueError)          the tokenizer cannot do what the protocol needs
     ├── TrajectoryError (ValueError)         segments that do not fit together, an unreadable dump
     ├── DataError (ValueError)               a row of a data set is missing something
+    ├── TrainingError (RuntimeError)         a loss that is not finite, a collapse that was to stop the run
     ├── EngineError (RuntimeError)           the engine broke its contract or is out of reach
     │   └── EngineUnsupportedError           the server cannot take or give token ids
     ├── ToolError (RuntimeError)             a tool call that failed; becomes an observation
@@ -46,6 +47,10 @@ class TrajectoryError(AutoCoAError, ValueError):
 
 class DataError(AutoCoAError, ValueError):
     """A row of a data set lacks a field or carries one of the wrong type."""
+
+
+class TrainingError(AutoCoAError, RuntimeError):
+    """Training must not go on: a loss is not finite, or both sides of the pairs lose probability."""
 
 
 class EngineError(AutoCoAError, RuntimeError):

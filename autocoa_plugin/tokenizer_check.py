@@ -1,12 +1,13 @@
-"""Is the tokenizer that was loaded the one that was saved?
+"""Is the tokenizer that was loaded the one that was saved, or the one that data was made with?
 
 transformers 5.10 replaces any saved fast tokenizer by its own class when config.json says `qwen2`, which includes the
 paper's DeepSeek-R1-Distill-Qwen; ids then differ from the ones the model was trained with, without a word. Probing both
-on the same strings tells.
+on the same strings tells. Data that was born with ids carries the `fingerprint` of the tokenizer that made them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import warnings
 from pathlib import Path
@@ -22,6 +23,18 @@ PROBES = (
     "<think>\nx</think>\n\n<begin_search> q </end_search>\\boxed{42}",
     "def f(x):\n    return x**2  # 3.14",
 )
+
+
+def fingerprint(tokenizer: Any) -> str:
+    """Name what turns text into ids: 16 hexadecimal digits, the same in every process.
+
+    Hashed are the whole vocabulary, added tokens included, and the ids of `PROBES`; not the chat template and not which
+    token ends a sequence. Two tokenizers with one fingerprint give the same ids.
+    """
+    vocabulary = getattr(tokenizer, "get_vocab", tokenizer.get_added_vocab)()
+    ids = [list(tokenizer.encode(probe, add_special_tokens=False)) for probe in PROBES]
+    made = json.dumps([sorted(vocabulary.items()), ids])
+    return hashlib.sha256(made.encode("ascii")).hexdigest()[:16]
 
 
 def check_tokenizer(tokenizer: Any, folder: str | Path, *, mode: Literal["error", "warn", "off"] = "error") -> None:
