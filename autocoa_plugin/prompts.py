@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from .errors import ConfigError, nearest
 
 # Must say: search inside the thought only, the exact tags, the final answer in \boxed{} (release's RL prompt).
@@ -33,3 +36,26 @@ def get_prompt(name: str) -> str:
     if name not in PROMPTS:
         raise ConfigError(f"system_prompt must be one of {sorted(PROMPTS)}, got {name!r}{nearest(name, PROMPTS)}")
     return PROMPTS[name]
+
+
+def prompt_ids(
+    tokenizer: Any,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    system_prompt: str | None = None,
+    template_options: Mapping[str, Any] | None = None,
+) -> list[int]:
+    """Turn a conversation into the ids that a response follows: the one place where a chat template is applied.
+
+    `system_prompt` names a prompt that is put first when the conversation has no system message; `template_options`
+    go to the template. The template may open the thought. Raises `ConfigError` for an unknown prompt.
+    """
+    conversation = [dict(message) for message in messages]
+    if system_prompt and conversation[0].get("role") != "system":
+        conversation = [{"role": "system", "content": get_prompt(system_prompt)}, *conversation]
+    encoded = tokenizer.apply_chat_template(
+        conversation, add_generation_prompt=True, tokenize=True, **(template_options or {})
+    )
+    if isinstance(encoded, Mapping) or hasattr(encoded, "input_ids"):  # transformers 5 wraps the ids
+        encoded = encoded["input_ids"]
+    return [int(token) for token in encoded]

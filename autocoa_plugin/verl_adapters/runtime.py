@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from omegaconf import OmegaConf
-from verl.utils.tokenizer import normalize_token_ids
 
 from ..assembly import build_environment
 from ..dump import TrajectoryDump
 from ..presets import get_protocol
-from ..prompts import get_prompt
+from ..prompts import prompt_ids
 from ..rewards import Reward
 from ..settings import Settings, load_settings
 from ..tokenization import Codec
@@ -43,12 +42,7 @@ class Runtime:
     def prompt_ids(self, messages: list[dict[str, Any]], template_options: dict[str, Any]) -> list[int]:
         """Apply the chat template, with the configured system prompt when the conversation has none."""
         name = self.settings.system_prompt
-        if name and messages[0].get("role") != "system":
-            messages = [{"role": "system", "content": get_prompt(name)}, *messages]
-        encoded = self.tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=True, **template_options
-        )
-        return list(normalize_token_ids(encoded))
+        return prompt_ids(self.tokenizer, messages, system_prompt=name, template_options=template_options)
 
     def dump(self, trajectory: Trajectory, reward: Reward, golds: list[str], row: Mapping[str, Any], step: int) -> None:
         """Write the trajectory if this configuration keeps dumps; the split comes from `extra_info.split`."""
