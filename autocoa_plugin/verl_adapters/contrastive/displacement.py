@@ -1,0 +1,92 @@
+"""The paper's collapse, seen while it happens: both sides of the pairs lose probability together.
+
+    log-likelihood   chosen ──────╮             rejected alone may fall: that is what the loss asks for
+                     rejected ────┴──╲──        both falling: probability goes to neither ("displacement")
+
+The margin can grow all the while, so the loss looks well. Source: AutoCoA, why SFT-1 has the alpha term.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable
+
+from tqdm import tqdm
+
+from ...data.contrastive import ContrastiveConfig
+from ...errors import TrainingError
+from .history import History, Likelihoods
+
+
+class DisplacementAlarm:
+    """Compares the latest steps with the first ones, means over `config.displacement_window_steps` steps each."""
+
+    def __init__(self, config: ContrastiveConfig) -> None:
+        self._config = config
+        self._first: list[Likelihoods] = []
+        self._latest: deque[Likelihoods] = deque(maxlen=config.displacement_window_steps)
+
+    def update(self, chosen: float, rejected: float) -> bool:
+        """Take one step's mean log-likelihoods (nats per token); True while both are down by more than the limit."""
+        if len(self._first) < self._config.displacement_window_steps:
+            self._first.append((chosen, rejected))
+        self._latest.append((chosen, rejected))
+        before, after = _mean(self._first), _mean(self._latest)
+        return all(was - now > self._config.displacement_drop_nats for was, now in zip(before, after, strict=True))
+
+    def describe(self) -> str:
+        """One line: the numbers, what they mean, what to do."""
+        (chosen_before, rejected_before), (chosen, rejected) = _mean(self._first), _mean(self._latest)
+        return (
+            f"displacement: over the last {len(self._latest)} steps chosen has {chosen:.3f} and rejected "
+            f"{rejected:.3f} nats per token, over the first {len(self._first)} they had {chosen_before:.3f} and "
+            f"{rejected_before:.3f}: both sides lose probability, to neither's gain; raise "
+            f"autocoa.contrastive.alpha (now {self._config.alpha:g}), or lower optim.lr"
+        )
+
+
+class Watch:
+    """Counts steps, keeps their history, and does what `config.on_displacement` says.
+
+    Args:
+        step: how many steps there were before; `past`: their likelihoods, as far as known.
+        history: where steps are written and in whose process the warning is printed; None on all ranks but one.
+    """
+
+    def __init__(
+        self, config: ContrastiveConfig, step: int = 0, past: Iterable[Likelihoods] = (), history: History | None = None
+    ) -> None:
+        self._config = config
+        self._step = step
+        self._history = history
+        self._alarm = DisplacementAlarm(config)
+        self._is_told = False
+        for chosen, rejected in past:
+            self._is_told |= self._alarm.update(chosen, rejected)
+
+    def observe(self, chosen: float, rejected: float) -> bool:
+        """Take the next step's mean log-likelihoods (nats per token); True while there is displacement.
+
+        Warns once. Raises `TrainingError` instead with on_displacement=stop, on every rank alike.
+        """
+        self._step += 1
+        if self._history is not None:
+            self._history.append(self._step, chosen, rejected)
+        is_displaced = self._alarm.update(chosen, rejected)
+        if is_displaced and self._config.on_displacement == "stop":
+            raise TrainingError(f"step {self._step}: {self._alarm.describe()}")
+        if is_displaced and not self._is_told:
+            self._tell()
+        return is_displaced
+
+    def _tell(self) -> None:
+        self._is_told = True
+        if self._history is not None and self._config.on_displacement == "warn":
+            # on a line of its own, above verl's progress bar
+            tqdm.write(f"autocoa: step {self._step}: {self._alarm.describe()}", file=sys.stderr)
+
+
+def _mean(values: Iterable[Likelihoods]) -> Likelihoods:
+    chosen, rejected = zip(*values, strict=True)
+    return sum(chosen) / len(chosen), sum(rejected) / len(rejected)
