@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from . import __version__
 from .errors import AutoCoAError
 
-COMMANDS = ("demo", "tinyworld", "retrieval")
+COMMANDS = ("demo", "stages", "tinyworld", "retrieval")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

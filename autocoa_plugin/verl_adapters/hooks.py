@@ -1,4 +1,4 @@
-"""What a recipe names and verl must already know: the trainer mode, and `${autocoa.file:...}` in YAML.
+"""What a recipe names and verl must already know: the trainer mode, `${autocoa.file:...}` and `${autocoa.max:...}`.
 
 Called in every process that imports verl, so nothing heavy is imported here.
 """
@@ -9,6 +9,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+from . import resume
 from .after_import import after_import
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -20,7 +21,10 @@ def arrange() -> None:
 
     # verl reads the agent-loop file from an absolute path only, and a wheel may lie anywhere
     OmegaConf.register_new_resolver("autocoa.file", package_file, replace=True)
+    # a micro-batch must hold the longest row: hardware overlays say ${autocoa.max:512,${data.max_length}}
+    OmegaConf.register_new_resolver("autocoa.max", max, replace=True)
     after_import("verl.trainer.ppo.v1", _register_trainer)
+    resume.arrange()
 
 
 def package_file(relative: str) -> str:

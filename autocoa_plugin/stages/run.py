@@ -1,0 +1,98 @@
+"""Runs the stages of a plan in order: skips what is finished, resumes what was interrupted, refuses what differs.
+
+    made_with.json ─> launches/NNN ─> checkpoints/global_step_N ─> model (link) ─> stage.json, written last
+
+A stage is finished when its `stage.json` is there. The programs are verl's own, in processes of their own; resuming
+inside a stage is verl's work (`trainer.resume_mode=auto`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import ConfigError
+from ..launch.memory import MemoryWatch
+from ..launch.process import launch
+from .command import stage_command, stage_environment
+from .hand_over import hand_over, write_result
+from .launches import Launches, done_steps, latest_step
+from .made_with import accept, check
+from .plan import StagePlan, StageRun, plan_runs
+from .registry import STAGES, Stage
+from .result import RESULT_NAME, StageResult, read_result, write_summary
+
+
+def run_stages(
+    plan: StagePlan,
+    *,
+    report: Callable[[str], None] = print,
+    registry: Mapping[str, Stage] = STAGES,
+    memory: MemoryWatch | None = None,
+) -> list[StageResult]:
+    """Run what is missing; return one result per stage, in order, and write `stages.json`.
+
+    `report` gets one line per event. `KeyboardInterrupt` (Ctrl-C, SIGTERM) leaves the running stage resumable.
+    Raises `ConfigError` when a folder was made with something else or is in use, `LaunchError` when a program fails.
+    """
+    runs = plan_runs(plan, registry)
+    if not plan.fresh:
+        for run in runs:
+            check(run)
+    results = []
+    for run in runs:
+        results.append(_locked(run, report, memory))
+        write_summary(plan.folder)
+    return results
+
+
+def _locked(run: StageRun, report: Callable[[str], None], memory: MemoryWatch | None) -> StageResult:
+    run.folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run.folder.with_name(f"{run.path}.lock"), timeout=0)
+    try:
+        with lock:
+            return _run(run, report, memory)
+    except Timeout as error:
+        raise ConfigError(f"{run.folder} is being made by another process; wait for it or end it") from error
+
+
+def _run(run: StageRun, report: Callable[[str], None], memory: MemoryWatch | None) -> StageResult:
+    made_with = accept(run, fresh=run.plan.fresh)
+    if (run.folder / RESULT_NAME).is_file():
+        report(f"{run.path}: finished before, {run.folder}")
+        return read_result(run.folder, status="skipped")
+    launches, before = Launches(run.folder), latest_step(run.checkpoints)
+    # verl trains one step more when it is asked to go on after the last one
+    if not 0 < launches.total_steps() <= before:
+        _launch(run, launches, before, report, memory)
+    hand_over(run, launches)
+    write_result(run, launches, made_with)
+    result = read_result(run.folder, status="resumed" if before else "trained")
+    report(f"{run.path}: {result.steps} steps, loss {result.last_loss:.4f}, {result.seconds:.0f} s")
+    return result
+
+
+def _launch(
+    run: StageRun, launches: Launches, before: int, report: Callable[[str], None], memory: MemoryWatch | None
+) -> None:
+    if not Path(run.start_model).is_dir() and run.path != run.stage.name:
+        raise ConfigError(f"{run.start_model} leads nowhere: the checkpoint that {run.path} starts from was deleted")
+    command = stage_command(run)
+    current = launches.begin(command)
+    report(f"{run.path}: {f'goes on after step {before}' if before else 'starts'}, log {current.log}")
+    try:
+        launch(
+            command,
+            title=run.path,
+            log=current.log,
+            env=stage_environment(run, current.metrics),
+            total=current.total_steps,
+            done=lambda: done_steps(current, before),
+            memory=memory,
+        )
+    except KeyboardInterrupt:
+        reached, kept = done_steps(current, before), latest_step(run.checkpoints)
+        report(f"{run.path}: stopped at step {reached}; the same command goes on after step {kept}")
+        raise
