@@ -1,7 +1,7 @@
 """Who writes tokens: the one thing the rollout loop asks of a language model.
 
 Implementations: `scripted` (tests, teachers), `openai_server` (any OpenAI-compatible server that speaks token ids),
-`verl_adapters.engine` (verl's rollout server).
+`transformers_local` (a Hugging Face model in this process), `verl_adapters.engine` (verl's rollout server).
 """
 
 from __future__ import annotations
