@@ -1,12 +1,13 @@
-"""`autocoa tinyworld build | show | question`: make the files of the embedded world, and look into it."""
+"""`autocoa tinyworld build | show | question | evaluate`: make the files of the embedded world, and look into it."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .build_command import add_build
+from .evaluate_command import add_evaluate
 from .questions import Question, all_questions, train_questions, validation_questions
 from .relations import KINDS
 from .teacher import teacher_turns
@@ -20,12 +21,7 @@ def add_parser(subparsers: Subparsers) -> None:
     """Register `tinyworld`; each command sets `run`, a function of the parsed arguments that returns an exit status."""
     parser = subparsers.add_parser("tinyworld", help="the embedded world: generate its files, look into it")
     commands = parser.add_subparsers(dest="tinyworld_command", required=True)
-    build = commands.add_parser("build", help="write corpus, questions, gold trajectories and base model to a folder")
-    build.add_argument("folder", type=Path)
-    build.add_argument("--seed", type=int, default=0, help="of the teacher's draws (default: 0)")
-    build.add_argument("--trajectories", type=int, default=3000, help="gold trajectories (default: 3000)")
-    build.add_argument("--replay", type=float, default=0.5, help="replayed lines per trajectory (default: 0.5)")
-    build.set_defaults(run=_run_build)
+    add_build(commands)
     show = commands.add_parser("show", help="counts and examples")
     show.set_defaults(run=_run_show)
     question = commands.add_parser("question", help="questions with plan and gold trajectory")
@@ -34,16 +30,7 @@ def add_parser(subparsers: Subparsers) -> None:
     question.add_argument("--group", choices=GROUPS, default="held", help="where the question starts (default: held)")
     question.add_argument("--limit", type=int, default=3, help="how many to print (default: 3)")
     question.set_defaults(run=_run_question)
-
-
-def _run_build(arguments: argparse.Namespace) -> int:
-    from .files import build
-    from .manifest import BuildConfig
-
-    config = BuildConfig(seed=arguments.seed, sft_trajectories=arguments.trajectories, replay=arguments.replay)
-    files = build(arguments.folder, config, report=lambda text: print(f"tinyworld: {text}", flush=True))
-    print(f"tinyworld: files in {files.folder}")
-    return 0
+    add_evaluate(commands)
 
 
 def _run_show(arguments: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@
     index/          the embedded index of the corpus
     train.parquet   questions about train-tail and popular entities, verl's prompt schema
     val.parquet     the held-out questions: 200 one-hop, 200 two-hop, 100 three-hop, 100 known
-    sft.parquet     gold trajectories and replayed lines for the warm start
+    stages/         records for the three supervised stages, and their data card
     base/           the shipped base model
     manifest.json   written last: what was built, and the size of every file
 
@@ -19,12 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..environments.base import Environment
+from ..errors import DataError, nearest
+from ..presets import TINYWORLD
+from ..settings import SearchSettings
 from ..tokenization import Codec
+from ..tokenizer_check import fingerprint
 from . import manifest
 from .base_model import export_base
+from .distractors import DistractingSearch
 from .manifest import BuildConfig
 from .questions import train_questions, validation_questions
-from .sft import sft_rows, write_sft
+from .stage_data import STAGE_SETS, make_stage_data, set_path, write_stage_data
 from .tokenizer import load_tokenizer
 from .verl_rows import write_questions
 from .world import World, generate
@@ -57,9 +62,19 @@ class Files:
         return self.folder / "val.parquet"
 
     @property
-    def sft(self) -> Path:
-        """Rows for the warm start."""
-        return self.folder / "sft.parquet"
+    def stages(self) -> Path:
+        """The folder of the stage data."""
+        return self.folder / "stages"
+
+    def stage_set(self, name: str) -> Path:
+        """A set of stage data: "cot", "coa", "coa_stage3", "pairs" or "replay".
+
+        Raises:
+            DataError: there is no such set.
+        """
+        if name not in STAGE_SETS:
+            raise DataError(f"no set {name!r} of stage data{nearest(name, STAGE_SETS)}; there are {STAGE_SETS}")
+        return set_path(self.stages, name)
 
     @property
     def base(self) -> Path:
@@ -86,16 +101,14 @@ def build(
     export_base(files.base)
     report(f"corpus of {len(world.entities)} articles and its index")
     write_corpus(world, files.corpus)
-    environment = open_environment(files)
     report("train and validation questions")
     questions = [each for each in train_questions(world) if each.source in config.train_sources]
     write_questions(questions, "train", files.train)
     held = [each for group in validation_questions(world).values() for each in group]
     write_questions(held, "val", files.val)
-    report(f"{config.sft_trajectories} gold trajectories")
-    _write_sft(world, environment, files, config)
+    written = _write_teacher_data(world, files, config, report)
     base = sorted(path for path in files.base.iterdir() if path.is_file())
-    manifest.save(files.folder, config, [files.corpus, files.train, files.val, files.sft, *base])
+    manifest.save(files.folder, config, [files.corpus, files.train, files.val, *written, *base])
     return files
 
 
@@ -108,22 +121,26 @@ def write_corpus(world: World, path: Path) -> None:
 def open_environment(files: Files, top_k: int = 1) -> Environment:
     """The search tool over the corpus; its index is built at the first call."""
     from ..assembly import build_search
-    from ..settings import SearchSettings
 
-    return build_search(SearchSettings(corpus=str(files.corpus), index_dir=str(files.index), top_k=top_k))
+    return build_search(_search_settings(files, top_k))
 
 
-def _write_sft(world: World, environment: Environment, files: Files, config: BuildConfig) -> None:
-    from ..presets import TINYWORLD
+def open_teacher_environment(files: Files) -> DistractingSearch:
+    """The same search tool with one document per query, and distractions where a plan asks for them."""
+    from ..assembly import build_retriever
+    from ..retrieval.cache import CachedRetriever
 
-    codec = Codec(load_tokenizer(files.base), TINYWORLD)
-    rows = sft_rows(
-        world,
-        codec=codec,
-        environment=environment,
-        count=config.sft_trajectories,
-        seed=config.seed,
-        replay=config.replay,
-        mix=config.mix,
-    )
-    write_sft(rows, files.sft)
+    return DistractingSearch(CachedRetriever(build_retriever(_search_settings(files, 1))))
+
+
+def _search_settings(files: Files, top_k: int) -> SearchSettings:
+    return SearchSettings(corpus=str(files.corpus), index_dir=str(files.index), top_k=top_k)
+
+
+def _write_teacher_data(world: World, files: Files, config: BuildConfig, report: Callable[[str], object]) -> list[Path]:
+    """Write what the teacher plays, the stage data; return the files."""
+    codec, environment = Codec(load_tokenizer(files.base), TINYWORLD), open_teacher_environment(files)
+    seed, tokenizer = config.seed, fingerprint(codec.tokenizer)
+    report("stage data: trajectories, pairs and replayed lines")
+    data = make_stage_data(world, config.stages, codec=codec, environment=environment, seed=seed, tokenizer=tokenizer)
+    return write_stage_data(data, config.stages, files.stages, seed=seed, tokenizer=tokenizer)

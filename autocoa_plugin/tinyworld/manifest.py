@@ -9,28 +9,26 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.records import SCHEMA_VERSION
 from ..errors import DataError, nearest
 from .base_model import CHECKSUMS, SHIPPED
-from .trajectories import TeacherMix
+from .stage_config import StageConfig
 
-FORMAT_VERSION = 1  # counted up when the same settings would write other files
+FORMAT_VERSION = 3  # counted up when the same settings would write other files
 SOURCES = ("tinyworld_1hop", "tinyworld_2hop", "tinyworld_3hop", "tinyworld_known")
 FILE_NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What to write: the teacher's seed, how many gold trajectories, replayed lines per trajectory, and which sources
-    of questions go into train.parquet.
+    """What to write: the teacher's seed, the stage data, and which sources of questions go into train.parquet.
 
     Raises `DataError` for a kind of question that does not exist.
     """
 
     seed: int = 0
-    sft_trajectories: int = 3000
-    replay: float = 0.5
-    mix: TeacherMix = field(default_factory=TeacherMix)
     train_sources: tuple[str, ...] = SOURCES
+    stages: StageConfig = field(default_factory=StageConfig)
 
     def __post_init__(self) -> None:
         for source in self.train_sources:
@@ -58,4 +56,5 @@ def _identity(config: BuildConfig) -> Any:
     sums = SHIPPED / CHECKSUMS
     base = hashlib.sha256(sums.read_bytes()).hexdigest() if sums.is_file() else None
     # through JSON, so that tuples compare equal to the lists that are read back
-    return json.loads(json.dumps({"version": FORMAT_VERSION, "base": base, "config": asdict(config)}))
+    versions = {"version": FORMAT_VERSION, "records": SCHEMA_VERSION, "base": base}
+    return json.loads(json.dumps({**versions, "config": asdict(config)}))

@@ -6,7 +6,7 @@ import pytest
 
 from autocoa_plugin.presets import TINYWORLD
 from autocoa_plugin.tinyworld import generate
-from autocoa_plugin.tinyworld.files import Files, open_environment, write_corpus
+from autocoa_plugin.tinyworld.files import Files, open_environment, open_teacher_environment, write_corpus
 from autocoa_plugin.tinyworld.tokenizer import build_tokenizer
 from autocoa_plugin.tokenization import Codec
 
@@ -36,3 +36,9 @@ def corpus(world, tmp_path_factory):
 @pytest.fixture(scope="session")
 def environment(corpus):
     return open_environment(corpus)
+
+
+@pytest.fixture(scope="session")
+def teacher_environment(corpus):
+    """The search tool that shows distractors where a plan asks for them."""
+    return open_teacher_environment(corpus)

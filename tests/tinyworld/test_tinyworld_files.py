@@ -5,16 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 
+from autocoa_plugin.data.files import read_records
 from autocoa_plugin.errors import DataError
 from autocoa_plugin.tinyworld.cli import add_parser
 from autocoa_plugin.tinyworld.files import build
-from autocoa_plugin.tinyworld.manifest import BuildConfig
+from autocoa_plugin.tinyworld.manifest import BuildConfig, is_complete
+from autocoa_plugin.tinyworld.pairs import PairSet
+from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
+from autocoa_plugin.tinyworld.stage_data import STAGE_SETS
+from autocoa_plugin.tinyworld.tokenizer import load_tokenizer
+from autocoa_plugin.tokenizer_check import fingerprint
 
-SMALL = BuildConfig(sft_trajectories=20)
+TINY = StageConfig(
+    cot=TrajectorySet(2, clean(1.0, 0.0, 0.0)),
+    coa=TrajectorySet(10, clean(0.5, 0.5, 0.0, distractor_share=0.5)),
+    coa_stage3=TrajectorySet(4, clean(1.0, 0.0, 0.0)),
+    pairs=PairSet(count=6),
+    replay=3,
+)
+SMALL = BuildConfig(stages=TINY)
 
 
 @pytest.fixture(scope="module")
@@ -49,20 +63,6 @@ def test_validation_has_the_four_held_out_sets(files):
     assert {row["extra_info"]["split"] for row in rows} == {"val"}
 
 
-def test_sft_rows_have_one_mask_entry_per_id(files):
-    table = pq.read_table(files.sft)
-    assert {name: str(table.schema.field(name).type) for name in table.column_names} == {
-        "input_ids": "list<element: int32>",
-        "loss_mask": "list<element: int8>",
-        "kind": "string",
-        "text": "string",
-    }
-    rows = table.to_pylist()
-    assert sorted(row["kind"] for row in rows) == ["replay"] * 10 + ["trajectory"] * 20
-    assert all(len(row["input_ids"]) == len(row["loss_mask"]) for row in rows)
-    assert all(set(row["loss_mask"]) == {0, 1} for row in rows)
-
-
 def test_the_corpus_has_one_article_per_entity(files, world):
     rows = [json.loads(line) for line in files.corpus.read_text().splitlines()]
     assert [(row["title"], row["text"]) for row in rows] == [(e.name, e.text) for e in world.entities.values()]
@@ -70,25 +70,98 @@ def test_the_corpus_has_one_article_per_entity(files, world):
 
 
 def test_a_complete_folder_is_left_alone(files):
-    before = files.sft.stat().st_mtime_ns
+    before = files.stage_set("coa").stat().st_mtime_ns
     said: list[str] = []
     build(files.folder, SMALL, report=said.append)
-    assert files.sft.stat().st_mtime_ns == before
+    assert files.stage_set("coa").stat().st_mtime_ns == before
     assert said == [f"{files.folder} is complete"]
 
 
 def test_a_damaged_folder_and_other_settings_are_built_again_to_the_same_bytes(files):
-    bytes_before = {path: path.read_bytes() for path in (files.corpus, files.train, files.val, files.sft)}
-    files.sft.write_bytes(b"cut")
+    stages = sorted(files.stages.iterdir())
+    bytes_before = {path: path.read_bytes() for path in (files.corpus, files.train, files.val, *stages)}
+    files.stage_set("coa").write_bytes(b"cut")
     build(files.folder, SMALL)
     assert {path: path.read_bytes() for path in bytes_before} == bytes_before
-    build(files.folder, BuildConfig(sft_trajectories=20, seed=1))
-    assert files.sft.read_bytes() != bytes_before[files.sft]
+    build(files.folder, replace(SMALL, seed=1))
+    for path in stages:
+        assert path.read_bytes() != bytes_before[path]
     build(files.folder, SMALL)
+
+
+def test_stage_sets_are_records_made_with_the_base_models_tokenizer(files):
+    read = {name: list(read_records(files.stage_set(name))) for name in STAGE_SETS}
+    assert {name: len(records) for name, records in read.items()} == {
+        "cot": 2,
+        "coa": 10,
+        "coa_stage3": 4,
+        "pairs": 6,
+        "replay": 3,
+    }
+    expected = fingerprint(load_tokenizer(files.base))
+    assert {record.tokenizer for records in read.values() for record in records} == {expected}
+    assert json.loads((files.stages / "data_card.json").read_text())["tokenizer"] == expected
+
+
+def test_the_data_card_counts_what_was_written(files):
+    card = json.loads((files.stages / "data_card.json").read_text())
+    assert {name: each["rows"] for name, each in card["sets"].items()} == {
+        name: len(list(read_records(files.stage_set(name)))) for name in STAGE_SETS
+    }
+    assert card["sets"]["pairs"]["pairs"]["act_chosen_share"] == 0.5
+    assert (files.stages / "data_card.md").read_text().startswith("# Data card")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(SMALL, seed=1),
+        replace(SMALL, train_sources=("tinyworld_1hop",)),
+        replace(SMALL, stages=replace(TINY, replay=4)),
+        replace(SMALL, stages=replace(TINY, cot=replace(TINY.cot, count=3))),
+        replace(SMALL, stages=replace(TINY, coa=TrajectorySet(10, clean(0.5, 0.5, 0.0, distractor_share=0.4)))),
+        replace(SMALL, stages=replace(TINY, coa_stage3=TrajectorySet(4, clean(0.9, 0.1, 0.0)))),
+        replace(SMALL, stages=replace(TINY, pairs=replace(TINY.pairs, span="trajectory"))),
+        replace(SMALL, stages=replace(TINY, pairs=replace(TINY.pairs, misled_share=0.3))),
+    ],
+)
+def test_every_option_is_part_of_what_a_folder_is(files, other):
+    assert is_complete(files.folder, SMALL)
+    assert not is_complete(files.folder, other)
+
+
+@pytest.mark.parametrize("name", ["coa.parquet", "replay.parquet", "data_card.md"])
+def test_a_stage_file_of_another_size_or_missing_makes_the_folder_incomplete(files, name):
+    path = files.stages / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-1])
+    assert not is_complete(files.folder, SMALL)
+    path.unlink()
+    assert not is_complete(files.folder, SMALL)
+    path.write_bytes(content)
+    assert is_complete(files.folder, SMALL)
+
+
+def test_sets_without_rows_have_no_file_not_even_an_old_one(tmp_path):
+    build(tmp_path, SMALL)
+    empty = replace(TINY, pairs=replace(TINY.pairs, count=0), replay=0)
+    files = build(tmp_path, replace(SMALL, stages=empty))
+    assert sorted(path.name for path in files.stages.iterdir()) == [
+        "coa.parquet",
+        "coa_stage3.parquet",
+        "cot.parquet",
+        "data_card.json",
+        "data_card.md",
+    ]
+
+
+def test_a_set_that_does_not_exist_is_refused_with_the_nearest(files):
+    with pytest.raises(DataError, match=r"no set 'pair' of stage data \(did you mean 'pairs'\?\)"):
+        files.stage_set("pair")
 
 
 def test_train_sources_choose_the_questions(tmp_path):
-    files = build(tmp_path, BuildConfig(sft_trajectories=2, train_sources=("tinyworld_2hop",)))
+    files = build(tmp_path, BuildConfig(stages=TINY, train_sources=("tinyworld_2hop",)))
     assert set(pq.read_table(files.train)["data_source"].to_pylist()) == {"tinyworld_2hop"}
     with pytest.raises(DataError, match=r"no source 'tinyworld_2hops' \(did you mean 'tinyworld_2hop'\?\)"):
         BuildConfig(train_sources=("tinyworld_2hops",))
@@ -116,7 +189,11 @@ def test_question_prints_the_asked_number_and_says_when_there_is_none(capsys):
     assert "no question" in capsys.readouterr().out
 
 
+TINY_OPTIONS = ("--coa", "4", "--cot", "1", "--coa-stage3", "2", "--pairs", "2", "--replay", "1")
+
+
 def test_build_writes_the_folder_it_was_given(tmp_path, capsys):
-    assert run("build", str(tmp_path / "w"), "--trajectories", "2") == 0
+    assert run("build", str(tmp_path / "w"), *TINY_OPTIONS) == 0
     assert (tmp_path / "w" / "manifest.json").is_file()
-    assert "gold trajectories" in capsys.readouterr().out
+    assert (tmp_path / "w" / "stages" / "pairs.parquet").is_file()
+    assert "tinyworld: stage data" in capsys.readouterr().out
