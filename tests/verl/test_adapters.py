@@ -1,9 +1,7 @@
-"""The small translators: metrics, `compute_score` for other loops, token rows for SFT."""
+"""The small translators: metrics, `compute_score` for other loops."""
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 pytest.importorskip("verl", reason="needs the extra verl")
@@ -11,7 +9,6 @@ pytest.importorskip("verl", reason="needs the extra verl")
 from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.verl_adapters.metrics import TOTALS, step_metrics
 from autocoa_plugin.verl_adapters.reward import compute_score
-from autocoa_plugin.verl_adapters.sft_dataset import TokenRowDataset
 
 FOUND = "<search_result> \\boxed{Rome} </search_result> so </think> \\boxed{Paris}"
 
@@ -50,29 +47,3 @@ def test_compute_score_takes_metric_and_protocol_from_the_configuration():
 def test_compute_score_names_the_data_source_of_a_row_without_gold():
     with pytest.raises(DataError, match="'nq' has no gold answer"):
         compute_score("nq", "x", [])
-
-
-def write(tmp_path, **columns):
-    path = tmp_path / "rows.parquet"
-    pq.write_table(pa.table(columns), path)
-    return str(path)
-
-
-def test_token_rows_keep_their_ids_and_never_train_the_first_token(tmp_path):
-    path = write(tmp_path, input_ids=[[5, 6, 7]], loss_mask=[[1, 0, 1]])
-    row = TokenRowDataset([path], None, {"max_length": 8})[0]
-    assert row["input_ids"].tolist() == [5, 6, 7] and row["position_ids"].tolist() == [0, 1, 2]
-    assert row["loss_mask"].tolist() == [0, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"input_ids": [[1]]}, "column 'loss_mask' is missing"),
-        ({"input_ids": [[1, 2]], "loss_mask": [[1]]}, "row 0: 2 input_ids but 1 loss_mask"),
-        ({"input_ids": [[1] * 9], "loss_mask": [[1] * 9]}, "row 0: 9 tokens, data.max_length is 8"),
-    ],
-)
-def test_a_bad_row_is_named_by_file_and_number(tmp_path, columns, message):
-    with pytest.raises(DataError, match=rf"rows.parquet.*{message}"):
-        TokenRowDataset(write(tmp_path, **columns), None, {"max_length": 8})

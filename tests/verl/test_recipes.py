@@ -18,6 +18,7 @@ import autocoa_plugin.verl_adapters.plugin  # noqa: F401  -- registers ${autocoa
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.settings import load_settings
 from autocoa_plugin.verl_adapters import plugin, preflight
+from autocoa_plugin.verl_adapters.record_dataset import settings_of_data
 
 ROOT = Path(__file__).parents[2]
 RL = ["actor_rollout_ref.model.path=org/model", "data.train_files=a.parquet", "data.val_files=b.parquet"]
@@ -63,9 +64,39 @@ def test_the_rl_recipe_holds_the_papers_values():
     assert config.data.shuffle is False and config.trainer.total_training_steps == 16
 
 
-def test_the_sft_recipe_composes_with_its_hardware():
-    config = compose_recipe("sft_warm_start", ["model.path=org/model", "data.train_files=a.parquet"])
-    assert config.trainer.device == "cpu" and config.engine.strategy == "fsdp2"
+SFT = ["model.path=org/model", "data.train_files=a.parquet"]
+SFT_RECIPES = {
+    "sft_stage1_contrastive": "tinyworld_sft1",
+    "sft_stage2_masked": "tinyworld_sft2",
+    "sft_stage3_world_model": "tinyworld_sft3",
+}
+
+
+@pytest.mark.parametrize("recipe", SFT_RECIPES)
+@pytest.mark.parametrize("hardware", ["node8", "cpu"])
+def test_the_supervised_recipes_become_verls_own_configuration_objects(recipe, hardware):
+    from verl.utils.config import omega_conf_to_dataclass
+
+    overlays = [f"hardware_sft={hardware}"] + ([f"setting={SFT_RECIPES[recipe]}"] if hardware == "cpu" else [])
+    config = compose_recipe(recipe, [*SFT, *overlays])
+    OmegaConf.resolve(config)
+    for part in ("engine", "optim", "checkpoint"):
+        omega_conf_to_dataclass(config[part])
+    settings = settings_of_data(config.data)
+    assert settings.observation_loss == ("trained" if "stage3" in recipe else "masked")
+    assert config.trainer.device == ("cpu" if hardware == "cpu" else "cuda") and config.engine.strategy == "fsdp2"
+    assert {"model", "optimizer", "extra", "hf_model"} == set(config.checkpoint.save_contents)
+
+
+def test_the_supervised_recipes_hold_the_papers_values():
+    pairs, masked, world_model = (compose_recipe(name, SFT) for name in SFT_RECIPES)
+    assert (pairs.optim.lr, pairs.data.train_batch_size, pairs.data.max_length) == (5e-6, 16, 6144)
+    assert pairs.autocoa.contrastive.alpha == 0.2 and pairs.autocoa.contrastive.reference == "none"
+    for config in (masked, world_model):
+        assert (config.optim.lr, config.data.train_batch_size, config.data.max_length) == (5e-5, 32, 8192)
+        assert dict(config.autocoa.mix) == {"coa": 5, "cot": 1}
+    assert {config.trainer.total_epochs for config in (pairs, masked, world_model)} == {2}
+    assert {config.optim.lr_scheduler_type for config in (pairs, masked, world_model)} == {"cosine"}
 
 
 def test_a_good_configuration_passes_and_its_index_is_built_once(files, tmp_path):
@@ -94,13 +125,46 @@ def test_what_is_wrong_is_named_in_one_sentence(files, override, message):
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_wrong_with_a_warm_start_is_named_too(files, tmp_path):
-    good = [f"model.path={tmp_path}/model", f"data.train_files={tmp_path}/train.parquet"]
-    assert preflight.check(compose_recipe("sft_warm_start", good), "sft") is None
-    with pytest.raises(ConfigError, match=r"data\.train_files is not set"):
-        preflight.check(compose_recipe("sft_warm_start", good[:1]), "sft")
-    with pytest.raises(ConfigError, match=r"model\.path=\./nowhere does not exist"):
-        preflight.check(compose_recipe("sft_warm_start", ["model.path=./nowhere", good[1]]), "sft")
+@pytest.fixture
+def sft_files(tmp_path):
+    """Overrides of a supervised stage whose files exist."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "rows.parquet").touch()
+    return ["hardware_sft=cpu", f"model.path={tmp_path}/model", f"data.train_files={tmp_path}/rows.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "override", "message"),
+    [
+        ("sft_stage2_masked", "data.train_files=null", r"data\.train_files is not set"),
+        ("sft_stage2_masked", "model.path=./nowhere", r"model\.path=\./nowhere does not exist"),
+        ("sft_stage2_masked", "autocoa.observation_loss=maskd", r"observation_loss .* \(did you mean 'masked'\?\)"),
+        ("sft_stage2_masked", "+autocoa.observationloss=0.1", r"unknown key observationloss \(did you mean 'obs"),
+        (
+            "sft_stage2_masked",
+            "data.max_token_len_per_gpu=512",
+            r"512 is smaller .* 1 row of data.max_length=8192, 8192",
+        ),
+        ("sft_stage1_contrastive", "autocoa.contrastive.alpha=-1", "alpha must be >= 0, got -1"),
+        ("sft_stage1_contrastive", "autocoa.contrastive.replay_per_pair=1", "data.replay_files is not set, but"),
+        ("sft_stage1_contrastive", "autocoa.contrastive=null", "autocoa.contrastive is not set"),
+        ("sft_stage1_contrastive", "data.replay_files=nowhere.jsonl", "data.replay_files=nowhere.jsonl does not exist"),
+    ],
+)
+def test_what_is_wrong_with_a_supervised_stage_is_named_in_one_sentence(sft_files, recipe, override, message):
+    kind = "pairs" if "stage1" in recipe else "sft"
+    enough = ["data.max_token_len_per_gpu=65536"]
+    preflight.check(compose_recipe(recipe, [*sft_files, *enough]), kind)
+    with pytest.raises(ConfigError, match=message) as caught:
+        preflight.check(compose_recipe(recipe, [*sft_files, *enough, override]), kind)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pair_and_its_replay_must_fit_into_one_micro_batch(sft_files):
+    overrides = [*sft_files, f"data.replay_files={sft_files[2].partition('=')[2]}", "data.max_length=100"]
+    overrides += ["autocoa.contrastive.replay_per_pair=1", "data.max_token_len_per_gpu=299"]
+    with pytest.raises(ConfigError, match=r"299 is smaller .* 3 rows of data.max_length=100, 300"):
+        preflight.check(compose_recipe("sft_stage1_contrastive", overrides), "pairs")
 
 
 def test_an_unsupported_verl_ends_the_launch_with_its_sentence(files, monkeypatch, capsys):

@@ -39,7 +39,8 @@ def check_finite(log_probs: Tensor, data: TensorDict, names: Sequence[str], *, l
     if bad:
         raise TrainingError(f"the log-likelihood of {_list(bad, names)} is not finite; {_REMEDY}")
     if loss is not None:
-        raise TrainingError(f"the loss is {loss.item()} although each row's is finite, in {_list(rows, names)}; {_REMEDY}")
+        seen = f"the loss is {loss.item()} although each row's is finite"
+        raise TrainingError(f"{seen}, in {_list(rows, names)}; {_REMEDY}")
 
 
 _REMEDY = "look at these rows, lower optim.lr, or start from a model.path whose weights are finite"
