@@ -3,7 +3,6 @@
 | file | answers |
 |---|---|
 | `run` | which steps, in which order, and which of them are done already |
-| `process` | one launched process: log file, progress, clear failure |
-| `memory` | how much memory all processes take together |
+| `judge` | what each supervised stage does on held-out questions |
 | `table` | held-out results before and after, read from the trajectory dumps |
 """

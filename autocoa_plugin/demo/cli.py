@@ -12,7 +12,7 @@ def add_parser(subparsers: Any) -> None:
     """Register `autocoa demo`."""
     parser = subparsers.add_parser("demo", help="train and evaluate on the embedded world, without an accelerator")
     parser.add_argument("--folder", type=Path, default=Path("outputs/demo"), help="where to write; finished steps stay")
-    parser.add_argument("--seed", type=int, default=1, help="of the teacher's data, the warm start and GRPO")
+    parser.add_argument("--seed", type=int, default=1, help="of the teacher's data, the stages and GRPO")
     parser.add_argument("--steps", type=int, default=40, help="GRPO steps")
     parser.add_argument(
         "overrides", nargs="*", help="further hydra overrides for the GRPO run, such as trainer.test_freq=10"
@@ -21,7 +21,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .process import LaunchError
+    from ..launch.process import LaunchError
     from .run import DemoOptions, run_demo
 
     options = DemoOptions(

@@ -1,4 +1,4 @@
-"""The two command lines of the demo, as a user would type them."""
+"""The command line of the demo's GRPO run, as a user would type it; those of the stages are `stages.command`'s."""
 
 from __future__ import annotations
 
@@ -8,22 +8,7 @@ from pathlib import Path
 RECIPES = "pkg://autocoa_plugin.recipes"
 
 
-def sft_command(world: Path, output: Path, seed: int) -> list[str]:
-    """verl's SFT trainer on the teacher's token rows."""
-    overrides = {
-        "hardware_sft": "cpu",
-        "model.path": world / "base",
-        "data.train_files": world / "sft.parquet",
-        "trainer.default_local_dir": output,
-        "trainer.seed": seed,
-        "trainer.logger": "[console,file]",
-        "hydra.run.dir": output.parent / "hydra",
-    }
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
-    return [sys.executable, *torchrun, "-m", "verl.trainer.sft_trainer", *_recipe("sft_warm_start"), *_join(overrides)]
-
-
-def rl_command(model: Path | None, output: Path, seed: int, steps: int, extra: tuple[str, ...]) -> list[str]:
+def rl_command(model: Path, output: Path, seed: int, steps: int, extra: tuple[str, ...]) -> list[str]:
     """verl's RL trainer with our recipe; `extra` are further overrides."""
     overrides = {
         "hardware": "cpu",
@@ -38,12 +23,6 @@ def rl_command(model: Path | None, output: Path, seed: int, steps: int, extra: t
         "trainer.resume_mode": "disable",
         "hydra.run.dir": output.parent / "hydra",
     }
-    return [sys.executable, "-m", "verl.trainer.main_ppo", *_recipe("rl_stage2_real"), *_join(overrides), *extra]
-
-
-def _recipe(name: str) -> list[str]:
-    return ["--config-path", RECIPES, "--config-name", name]
-
-
-def _join(overrides: dict[str, object]) -> list[str]:
-    return [f"{key}={value}" for key, value in overrides.items()]
+    recipe = ["--config-path", RECIPES, "--config-name", "rl_stage2_real"]
+    values = [f"{key}={value}" for key, value in overrides.items()]
+    return [sys.executable, "-m", "verl.trainer.main_ppo", *recipe, *values, *extra]

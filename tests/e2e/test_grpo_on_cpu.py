@@ -1,4 +1,4 @@
-"""verl's own trainers, Ray and a vLLM CPU server on the embedded world: a short warm start, then two GRPO steps.
+"""verl's own trainers, Ray and a vLLM CPU server on the embedded world: three short SFT stages, then two GRPO steps.
 
 One run (about three minutes), many properties. `witness.py` writes down what vLLM was fed and what the actor trained
 on, so that the rollout's own records are checked against something that is not ours.
@@ -17,16 +17,42 @@ import pytest
 pytest.importorskip("verl", reason="needs the extra verl")
 pytest.importorskip("vllm", reason="needs the extra cpu")
 
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
 from autocoa_plugin.answers import exact_match
-from autocoa_plugin.demo.commands import rl_command, sft_command
+from autocoa_plugin.demo.commands import rl_command
 from autocoa_plugin.dump import read_dump
+from autocoa_plugin.launch.metrics import read_steps
 from autocoa_plugin.presets import TINYWORLD
-from autocoa_plugin.tinyworld.files import build
+from autocoa_plugin.stages.fingerprint import model_fingerprint
+from autocoa_plugin.stages.plan import StagePlan
+from autocoa_plugin.stages.run import run_stages
+from autocoa_plugin.tinyworld.files import Files, build
 from autocoa_plugin.tinyworld.manifest import BuildConfig
+from autocoa_plugin.tinyworld.pairs import PairSet
+from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
 from autocoa_plugin.trajectory import Role
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 STEPS, PROMPTS, SAMPLES = 2, 4, 4
+
+STAGES = ("sft1", "sft2", "sft3")
+# stage 2 teaches the policy to search, which is what GRPO's rollouts are looked at for; the others need a few steps
+DATA = StageConfig(
+    cot=TrajectorySet(200, clean(0.5, 0.4, 0.1)),
+    coa=TrajectorySet(1000, clean(0.4, 0.4, 0.2)),
+    coa_stage3=TrajectorySet(200, clean(0.6, 0.3, 0.1)),
+    pairs=PairSet(count=160),
+    replay=400,
+)
+SHORT_STEPS = 10
+SHORT = (
+    f"sft1:trainer.total_training_steps={SHORT_STEPS}",
+    f"sft3:trainer.total_training_steps={SHORT_STEPS}",
+    "sft3:optim.lr=3e-4",  # so few steps at tinyworld's 2e-3 would undo what stage 2 taught
+)
+PREFIX = "contrastive/"
+MEASURES = {"loss", "chosen_logp", "rejected_logp", "margin", "pair_accuracy", "replay_loss", "displacement"}
 
 
 def launch(command: list[str], log: Path, **env: str) -> None:
@@ -38,12 +64,11 @@ def launch(command: list[str], log: Path, **env: str) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of one run: world/, rl/trajectories/, metrics.jsonl, witness/."""
+    """The folder of one run: world/, stages/, rl/trajectories/, metrics.jsonl, witness/."""
     folder = tmp_path_factory.mktemp("grpo")
-    world = build(folder / "world", BuildConfig(seed=5, sft_trajectories=1200))
+    world = build(folder / "world", BuildConfig(seed=5, stages=DATA))
+    model = train_stages(world, folder / "stages")
     (folder / "witness").mkdir()
-    launch(sft_command(world.folder, folder / "sft", seed=5), folder / "sft.log", VERL_FILE_LOGGER_PATH=os.devnull)
-    (model,) = (folder / "sft").glob("global_step_*/huggingface")
     small = (
         f"data.train_batch_size={PROMPTS}",
         f"actor_rollout_ref.rollout.n={SAMPLES}",
@@ -64,6 +89,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def train_stages(world: Files, folder: Path) -> Path:
+    """The Hugging Face checkpoint that the last stage wrote."""
+    plan = StagePlan(
+        folder=folder,
+        model=world.base,
+        stages=STAGES,
+        data=world.folder,
+        hardware="cpu",
+        setting="tinyworld",
+        seed=5,
+        overrides=SHORT,
+    )
+    return run_stages(plan, report=lambda line: print(line, flush=True))[-1].checkpoint
+
+
 def seen(run: Path, kind: str) -> list[dict]:
     files = sorted((run / "witness").glob(f"{kind}.*.jsonl"))
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
@@ -74,8 +114,38 @@ def dumped(run: Path, split: str) -> list[dict]:
 
 
 def metrics(run: Path, step: int) -> dict[str, float]:
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rows = read_steps(run / "metrics.jsonl")
     return {key: value for row in rows if row["step"] == step for key, value in row["data"].items()}
+
+
+def stage_folders(run: Path) -> list[Path]:
+    return [run / "stages" / "-".join(STAGES[: index + 1]) for index in range(len(STAGES))]
+
+
+def composed(folder: Path) -> DictConfig | ListConfig:
+    """The configuration as hydra wrote it down when the program started."""
+    return OmegaConf.load(folder / "hydra" / ".hydra" / "config.yaml")
+
+
+def test_each_stage_started_from_the_hugging_face_checkpoint_of_the_one_before(run):
+    start = run / "world" / "base"
+    for folder in stage_folders(run):
+        written = (folder / "model").resolve()
+        assert Path(composed(folder).model.path).resolve() == start.resolve()
+        assert written.name == "huggingface" and (written / "model.safetensors").is_file()
+        assert model_fingerprint(written) != model_fingerprint(start)
+        start = written
+    assert Path(composed(run).actor_rollout_ref.model.path).resolve() == start
+
+
+def test_contrastive_measures_of_every_step_are_plain_numbers_in_the_metrics_of_stage_1(run):
+    steps = read_steps(stage_folders(run)[0] / "launches" / "000" / "metrics.jsonl")
+    assert [row["step"] for row in steps] == list(range(1, SHORT_STEPS + 1))
+    for row in steps:
+        measures = {name.removeprefix(PREFIX): value for name, value in row["data"].items() if name.startswith(PREFIX)}
+        assert measures.keys() >= MEASURES and {type(value) for value in measures.values()} == {float}
+        assert measures["margin"] == pytest.approx(measures["chosen_logp"] - measures["rejected_logp"], abs=1e-5)
+        assert 0 <= measures["pair_accuracy"] <= 1
 
 
 def test_every_group_was_rolled_out_trained_on_and_dumped(run):
