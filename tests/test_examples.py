@@ -18,6 +18,12 @@ PRINTS = {
     ],
     "02_two_tools.py": ["<calculate_result> 38.0917260177614 </calculate_result>", "3 real calls, 1 failed"],
     "03_own_environment.py": ["KeyError: 'Atlantis'", "3 actions, 1 tool error, 1 time-out", "answered"],
+    "06_own_training_data.py": [
+        "masked: 110 of 176 tokens carry loss",
+        "trained: 174 of 176 tokens carry loss",
+        "pair, 25 shared response tokens, the acting side is chosen",
+        "a broken row: row 'row 2': ",
+    ],
     "04_search_tinyworld.py": ["2 actions, 2 real calls, 0 cached", "2 actions, 0 real calls, 2 cached"],
 }
 
