@@ -21,7 +21,7 @@ def arrange() -> None:
 
     # verl reads the agent-loop file from an absolute path only, and a wheel may lie anywhere
     OmegaConf.register_new_resolver("autocoa.file", package_file, replace=True)
-    # a micro-batch must hold the longest row: hardware overlays say ${autocoa.max:512,${data.max_length}}
+    # a micro-batch must hold the longest row: hardware overlays say ${autocoa.max:768,${data.max_length}}
     OmegaConf.register_new_resolver("autocoa.max", max, replace=True)
     after_import("verl.trainer.ppo.v1", _register_trainer)
     resume.arrange()
