@@ -3,8 +3,8 @@
     python benchmarks/stages.py --folder outputs/stages --seeds 1 2 3
 
 Every line is trained by `autocoa stages` (verl's SFT trainer; stages that two lines share are trained once) and judged
-by `autocoa tinyworld evaluate`: greedy decoding, real retrieval. Interrupted runs go on where they stopped. Writes
-benchmarks/results/stages.md and stages.json.
+by `autocoa tinyworld evaluate`: greedy decoding, real retrieval. Interrupted runs go on where they stopped. Prints the
+table of results/stages.md and writes stages.json beside it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LINES = (
     Line("base", ()),
     Line("SFT-1", ("sft1",)),
     Line("SFT-2", ("sft2",)),
-    # as many optimizer steps as SFT-1 and SFT-2 together: is it the pairs that help, or more training?
+    # nearly as many optimizer steps as SFT-1 and SFT-2 together: is it the pairs that help, or more training?
     Line("SFT-2, more epochs (control)", ("sft2",), ("sft2:trainer.total_epochs=3",)),
     Line("SFT-1&2", ("sft1", "sft2")),
     Line("SFT-2&1", ("sft2", "sft1")),
@@ -69,10 +69,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     rows = [row for seed in options.seeds for row in run_seed(options.folder / f"seed{seed}", seed)]
-    text = table(rows)
-    print(text)
+    print(table(rows))
+    options.out.mkdir(parents=True, exist_ok=True)
     options.out.joinpath("stages.json").write_text(json.dumps(rows, indent=1) + "\n")
-    options.out.joinpath("stages.md").write_text(text + "\n")
 
 
 def run_seed(folder: Path, seed: int) -> list[dict[str, Any]]:

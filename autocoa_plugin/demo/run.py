@@ -82,7 +82,7 @@ class _Demo:
         self.console.print(f"    {self.seconds[name]:.0f} s")
 
     def _say(self, line: str) -> None:
-        self.console.print(f"    {line}", highlight=False)
+        self.console.print(f"    {line}", highlight=False, soft_wrap=True)
 
     def _world(self) -> None:
         build(self.world.folder, BuildConfig(seed=self.options.seed), report=self._say)
@@ -153,7 +153,7 @@ class _Demo:
             f"trajectories: {self.rl / 'trajectories'}",
             f"results:      {self.folder / 'results.json'}",
         )
-        self.console.print("\n".join(lines), highlight=False)
+        self.console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
 def _median(rows: list[dict[str, Any]], key: str) -> float:
