@@ -1,9 +1,11 @@
 """The demo's steps, in order; a finished step is skipped, an interrupted stage goes on where it stopped.
 
-    world ─> SFT-1 contrastive ─> SFT-2 masked ─> SFT-3 world model ─> GRPO in the real environment ─> tables
+    world ─> SFT-1 contrastive ─> SFT-2 masked ─┬─> SFT-3 world model
+                                                └─> GRPO in the real environment ─> tables
 
-verl's trainers do the training (`verl.trainer.sft_trainer`, our subclass of it for pairs, `verl.trainer.main_ppo`), in
-processes of their own.
+GRPO starts from SFT-1&2, the paper's line for real retrieval only: SFT-3 prepares for a simulated environment, and
+after its five epochs 95 % of the training questions are solved (README). verl's trainers do the training, in
+processes of their own: `verl.trainer.sft_trainer`, our subclass of it for pairs, `verl.trainer.main_ppo`.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from .commands import rl_command
 from .judge import StageScore, judge, stage_table
 from .table import read_results, results_table, stop_line
 
+_RL_START = "sft1-sft2"
 STAGES = {"sft1": "SFT-1", "sft1-sft2": "SFT-1&2", "sft1-sft2-sft3": "SFT-1&2&3"}
 _TIMINGS = {"gen": "rollout", "old_log_prob": "old_log_prob", "update_actor": "actor update", "step": "whole step"}
 
@@ -71,7 +74,9 @@ class _Demo:
             "stages", "2/4 three supervised stages: when to act, how to act, world model (verl's SFT)", self._sft
         )
         self._step("judging", "3/4 what each stage does on held-out questions", self._judge)
-        self._step("GRPO", "4/4 GRPO with a real search tool (verl.trainer.main_ppo, Ray, vLLM on CPU)", self._grpo)
+        self._step(
+            "GRPO", f"4/4 GRPO from {STAGES[_RL_START]} with a real search tool (verl.trainer.main_ppo)", self._grpo
+        )
         return self._report()
 
     def _step(self, name: str, title: str, work: Callable[[], object]) -> None:
@@ -109,8 +114,9 @@ class _Demo:
         if last_step(self.metrics) >= self.options.steps and (self.rl / "trajectories" / "val").is_dir():
             return self._say(f"found {self.rl}")
         shutil.rmtree(self.rl, ignore_errors=True)
+        start = next(each.checkpoint for each in self.stages if each.path == _RL_START)
         launch(
-            rl_command(self.stages[-1].checkpoint, self.rl, self.options.seed, self.options.steps, self.options.extra),
+            rl_command(start, self.rl, self.options.seed, self.options.steps, self.options.extra),
             title="GRPO",
             log=self.folder / "rl.log",
             env={"VERL_FILE_LOGGER_PATH": str(self.metrics), "AUTOCOA_TINYWORLD": str(self.world.folder)},
