@@ -1,4 +1,4 @@
-# make demo   train the tiny agent with verl's own main_ppo on two CPU cores
+# make demo   train the tiny agent on two CPU cores: three supervised stages, then GRPO, all on verl's own trainers
 # make test   lint, types, unit tests, end-to-end tests
 # make bench  print the benchmark tables
 # make setup  only the environment (.venv, about 4 GB); every other target does it first
@@ -55,6 +55,7 @@ test: lint unit e2e
 bench: setup
 	@$(BIN)/python benchmarks/loop.py
 	@$(BIN)/python benchmarks/retrieval.py
+	@$(BIN)/python benchmarks/sft.py
 
 clean:
 	rm -rf build dist *.egg-info outputs .pytest_cache .ruff_cache .hypothesis
