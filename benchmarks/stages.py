@@ -76,7 +76,7 @@ def main() -> None:
 
 def run_seed(folder: Path, seed: int) -> list[dict[str, Any]]:
     """Train and judge every line with one seed: it draws the teacher's data and the order of rows."""
-    world = build(folder / "world", BuildConfig(seed=seed))
+    world = build(folder.absolute() / "world", BuildConfig(seed=seed))
     return [judge(line, folder, world, seed) for line in LINES]
 
 
@@ -87,7 +87,8 @@ def judge(line: Line, folder: Path, world: Files, seed: int) -> dict[str, Any]:
     if not path.is_file():
         print(f"seed {seed}: {line.name}", flush=True)
         path.write_text(json.dumps(evaluate(model, world).to_dict()))
-    return {"line": line.name, "seed": seed, "steps": steps, "seconds": seconds, **json.loads(path.read_text())}
+    seen = {**json.loads(path.read_text()), "model": str(model.relative_to(folder.absolute()))}
+    return {"line": line.name, "seed": seed, "steps": steps, "seconds": seconds, **seen}
 
 
 def train(line: Line, folder: Path, world: Files, seed: int) -> tuple[Path, int, float]:

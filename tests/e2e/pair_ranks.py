@@ -164,7 +164,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     from verl.utils.distributed import destroy_global_process_group, initialize_global_process_group
 
-    from autocoa_plugin.errors import DataError
+    from autocoa_plugin.errors import TrainingError
 
     torch.set_num_threads(1)
     initialize_global_process_group()
@@ -174,7 +174,7 @@ def main() -> None:
         overrides = [f"model.path={folder}/damaged", *dict(cases())["static-padded-replay0"]]
         try:
             run_case(compose_pairs(folder, "damaged", overrides))
-        except DataError as error:
+        except TrainingError as error:
             results["damaged"] = {"error": str(error)}
     if torch.distributed.get_rank() == 0:
         torch.save(results, folder / f"{world}.pt")
