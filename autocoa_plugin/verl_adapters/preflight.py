@@ -2,7 +2,8 @@
 
 A hydra callback of our recipes: it runs in the launching process (under torchrun: in each) after the configuration is
 composed and before verl's main function. For RL it also builds the search index there, once, with a progress bar, so
-that workers only open it; for SFT it arms the check that names the rows behind a loss that is not finite.
+that workers only open it; for SFT it arms the check that names the rows behind a loss that is not finite. What is only
+found later, in the rows, ends as readably.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -56,6 +58,13 @@ class Preflight(Callback):
             from .finite_loss import arm
 
             arm()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Called by hydra when the job is over: an error of ours, such as a bad row, is one sentence and status 1."""
+        error = job_return._return_value  # `return_value` would raise it
+        if isinstance(error, AutoCoAError):
+            print(f"autocoa: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(1) from error
 
 
 def check(config: DictConfig, kind: Kind = "rl") -> Settings | SftSettings:

@@ -186,3 +186,20 @@ def test_verls_own_launcher_ends_with_one_line_before_ray_starts(files):
     lines = [line for line in done.stderr.splitlines() if line.startswith("autocoa: ")]
     assert done.returncode == 2 and len(lines) == 1 and "did you mean 'max_actions'" in lines[0]
     assert "Traceback" not in done.stderr and "ray" not in done.stdout.lower()
+
+
+def test_a_bad_row_ends_verls_own_sft_program_with_one_sentence(sft_files, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"schema_version": 1, "kind": "coa", "id": "a"}\n')
+    code = (
+        "from verl.trainer import sft_trainer as t\n"
+        "from autocoa_plugin.testing import CharTokenizer\n"
+        "t.run_sft = lambda c: t.create_sft_dataset(c.data.train_files, c.data, CharTokenizer(), None)\n"
+        "t.main()"
+    )
+    command = [sys.executable, "-c", code, "--config-path", str(ROOT / "recipes"), "--config-name", "sft_stage2_masked"]
+    overrides = ["hardware_sft=cpu", sft_files[1], f"data.train_files={tmp_path}/rows.jsonl"]
+    folders = [f"trainer.default_local_dir={tmp_path}/run", f"hydra.run.dir={tmp_path}/hydra"]
+    done = subprocess.run([*command, *overrides, *folders], capture_output=True, text=True, timeout=120)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("autocoa: ")]
+    assert done.returncode == 1 and len(lines) == 1 and "rows.jsonl:1: " in lines[0]
+    assert "Traceback" not in done.stderr
