@@ -190,8 +190,11 @@ class Protocol:
 
 
 def tag_pattern(strings: Iterable[str]) -> re.Pattern[str]:
-    """Compile strings into one pattern for `neutralise`; single characters are ordinary text and left out."""
-    ordered = sorted({string for string in strings if len(string) > 1}, key=len, reverse=True)
+    """Compile strings into one pattern for `neutralise`.
+
+    Single characters and white space are ordinary text and left out: a space would break "  " into itself for ever.
+    """
+    ordered = sorted({each for each in strings if len(each) > 1 and not each.isspace()}, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
 
 

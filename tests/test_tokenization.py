@@ -9,6 +9,7 @@ from tokenizer_families import FAMILIES
 
 from autocoa_plugin import AUTOCOA, SEARCH_R1, Codec
 from autocoa_plugin.errors import TokenizerError
+from autocoa_plugin.protocol import neutralise, tag_pattern
 from autocoa_plugin.testing import EOS_ID as EOS
 from autocoa_plugin.testing import CharTokenizer
 
@@ -162,3 +163,9 @@ def test_the_protocols_of_the_presets_can_be_spelled_side_by_side():
             .text.strip()
             .endswith(tool.observation.close)
         )
+
+
+def test_white_space_among_the_added_tokens_is_ordinary_text():
+    # StarCoder-like tokenizers add runs of spaces; a space put after the first one of "  " would make "  " again
+    pattern = tag_pattern({"  ", "\n\n", "<think>"})
+    assert neutralise("a  b\n\n<think>", pattern) == "a  b\n\n< think>"
