@@ -1,25 +1,60 @@
-"""From settings to objects: which environment answers, over which retriever."""
+"""From settings to objects: which environment answers, over which retriever.
+
+    toolbox ─┬─ search ──── router ─┬─ real ──────── cassette ── search ── cache ── retriever
+             │                      └─ world_model ── author
+             └─ calculate
+
+A layer that a recipe does not ask for is not there: without routing and cassette, search is the tool itself.
+"""
 
 from __future__ import annotations
 
 from .environments.base import Environment
+from .environments.budget import Budget
 from .environments.search import SearchEnvironment
 from .environments.toolbox import Toolbox
 from .retrieval.base import Retriever
 from .settings import SearchSettings, Settings
 
 
-def build_environment(settings: Settings) -> Environment:
-    """Build the environment of a recipe: one entry per tool it provides."""
+def build_environment(settings: Settings, *, budget: Budget | None = None) -> Environment:
+    """Build the environment of a recipe: one entry per tool it provides.
+
+    `budget` counts the real calls of a step for all workers; without it each environment counts its own.
+    """
     tools: dict[str, Environment] = {}
     for name in settings.tools:
         if name == "calculate":
             from .environments.calculator import CalculatorEnvironment
 
             tools[name] = CalculatorEnvironment()
-        elif settings.search is not None:
-            tools[name] = build_search(settings.search)
+        else:
+            tools[name] = _search_tool(settings, budget)
     return Toolbox(tools)
+
+
+def build_real(settings: Settings) -> Environment | None:
+    """Build the real search tool, on tape when a cassette is configured; None when nothing may ask it."""
+    tool = build_search(settings.search) if settings.search is not None and settings.needs_search else None
+    if settings.cassette is None:
+        return tool
+    from .environments.cassette import build_cassette
+
+    return build_cassette(settings.cassette, settings.protocol, settings.search, tool)
+
+
+def _search_tool(settings: Settings, budget: Budget | None) -> Environment:
+    from .environments.authors import build_world_model
+    from .environments.router import Router
+    from .environments.routing import build_policy
+
+    routing, real = settings.routing, build_real(settings)
+    if real is not None and not routing.imagines and routing.validation != "world_model":
+        return real
+    environments: dict[str, Environment] = {"world_model": build_world_model(settings.world_model)}
+    if real is not None:
+        environments["real"] = real
+    return Router(environments, build_policy(routing, budget), validation=routing.validation)
 
 
 def build_search(settings: SearchSettings) -> SearchEnvironment:

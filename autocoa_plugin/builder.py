@@ -47,13 +47,25 @@ class Builder:
         self._follow_thought(text[:action_start])
         self._split(generation, text, role, cuts)
 
-    def add_sampled(self, generation: Generation, text: str, role: Role, call: Call | None = None) -> None:
-        """Append sampled tokens that all have one role: an imagined observation, or a forced answer's content."""
+    def add_sampled(
+        self,
+        generation: Generation,
+        text: str,
+        role: Role,
+        call: Call | None = None,
+        *,
+        source: Source = Source.POLICY,
+    ) -> None:
+        """Append sampled tokens that all have one role: an imagined observation, or a forced answer's content.
+
+        What another model than the policy sampled has source environment, and no log-probabilities of the policy.
+        """
         if role is Role.OBSERVATION:
             self.counts.sampled_observation_tokens += len(generation.ids)
         else:
             self.counts.sampled_tokens += len(generation.ids)
-        self._append(Segment(role, Source.POLICY, generation.ids, text, generation.logprobs, call))
+        logprobs = generation.logprobs if source is Source.POLICY else None
+        self._append(Segment(role, source, generation.ids, text, logprobs, call))
 
     def add_injected(self, injected: Injected, role: Role, source: Source, call: Call | None = None) -> None:
         """Append text that nobody sampled."""

@@ -9,6 +9,7 @@
     ├── TrainingError (RuntimeError)         a loss that is not finite, a collapse that was to stop the run
     ├── EngineError (RuntimeError)           the engine broke its contract or is out of reach
     │   └── EngineUnsupportedError           the server cannot take or give token ids
+    ├── ReplayError (RuntimeError)           a replay that was to be complete lacks an answer
     ├── ToolError (RuntimeError)             a tool call that failed; becomes an observation
     │   ├── ToolTimeoutError (TimeoutError)  no answer in time
     │   ├── ToolUnavailableError (ConnectionError)  no connection, or the server answered 5xx/429
@@ -59,6 +60,10 @@ class EngineError(AutoCoAError, RuntimeError):
 
 class EngineUnsupportedError(EngineError):
     """The server cannot take token ids in or give token ids out."""
+
+
+class ReplayError(AutoCoAError, RuntimeError):
+    """A recorded run is replayed with `on_miss: error`, and an observation is not on the tape."""
 
 
 class ToolError(AutoCoAError, RuntimeError):

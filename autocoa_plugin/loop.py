@@ -150,7 +150,7 @@ class _Rollout:
         observation = self._refuse(action) or await self._ask(action)
         call = self._record(action.tool, action.parameters, observation)
         if observation.generation is not None:
-            return self._add_imagined(tool, observation, observation.generation, call)
+            return self._add_sampled(tool, observation, observation.generation, call)
         self._add_observation(tool, observation.text, call)
         return None
 
@@ -176,7 +176,16 @@ class _Rollout:
         call_s, left_s = self.limits.call_timeout_s, self._seconds_left()
         timeout_s = call_s if left_s == float("inf") else min(left_s, call_s or left_s)
         room = self._observation_room()
-        context = Context(self.builder.ids, self.codec, self.engine, self.sampling, room, self.metadata)
+        context = Context(
+            self.builder.ids,
+            self.codec,
+            self.engine,
+            self.sampling,
+            room,
+            self.metadata,
+            action_logprobs=self.builder.segments[-1].logprobs,
+            call_index=self.builder.counts.actions - 1,
+        )
         observation = await answer_safely(self.environment, action, context, timeout_s=timeout_s)
         self.builder.counts.tool_seconds += observation.seconds
         return observation
@@ -192,14 +201,18 @@ class _Rollout:
         self.builder.counts.truncated_observations += injected.is_truncated
         self.builder.add_injected(injected, Role.OBSERVATION, Source.ENVIRONMENT, call)
 
-    def _add_imagined(
+    def _add_sampled(
         self, tool: Tool, observation: Observation, generation: Generation, call: Call
     ) -> StopReason | None:
+        """Append a body that a language model sampled between the tags that it did not write itself."""
         head, tail = self.codec.observation_frame(tool)
+        if observation.is_closed:
+            tail = self.codec.after_observation(tool, observation.text)
         if len(head.ids) + len(generation.ids) + len(tail.ids) > self._observation_room():
             return StopReason.MAX_RESPONSE_TOKENS
         self.builder.add_injected(head, Role.OBSERVATION, Source.ENVIRONMENT)
-        self.builder.add_sampled(generation, observation.text, Role.OBSERVATION, call)
+        source = Source.POLICY if observation.is_own else Source.ENVIRONMENT
+        self.builder.add_sampled(generation, observation.text, Role.OBSERVATION, call, source=source)
         self.builder.add_injected(tail, Role.OBSERVATION, Source.ENVIRONMENT)
         return None
 
@@ -235,11 +248,15 @@ class _Rollout:
         counts = self.builder.counts
         counts.real_calls += observation.origin is Origin.REAL
         counts.cached_calls += observation.origin is Origin.CACHE
+        counts.replayed_calls += observation.origin is Origin.REPLAY
         counts.simulated_calls += observation.origin is Origin.WORLD_MODEL
         counts.notices += observation.origin is Origin.NOTICE
         counts.empty_results += observation.outcome is Outcome.EMPTY
         counts.tool_timeouts += observation.outcome is Outcome.TIMEOUT
         counts.tool_errors += observation.outcome is Outcome.ERROR
+        counts.replay_misses += observation.outcome is Outcome.MISS
+        for name, count in observation.counts.items():
+            setattr(counts, name, getattr(counts, name) + count)
         counts.cost += observation.cost
         return Call(
             tool=tool,

@@ -121,6 +121,13 @@ class Codec:
         """What stands before and after an observation's body."""
         return self._frames[tool.name]
 
+    def after_observation(self, tool: Tool, text: str) -> Injected:
+        """What still has to follow a sampled observation that ends in its closing tag, or in text right after it."""
+        written, after = text.rpartition(tool.observation.close)[2], self.protocol.observation_after
+        if written and not after.startswith(written):
+            return Injected((), "")
+        return self._injected(after.removeprefix(written)) if after != written else Injected((), "")
+
     def forced_answer(self, *, thought_closed: bool) -> Injected:
         """What is appended when a limit ended the loop without an answer."""
         return self._forced[thought_closed]

@@ -18,6 +18,8 @@ from typing import Any
 from .errors import TrajectoryError
 
 SCHEMA_VERSION = 1
+# values of environments.base.Origin and Outcome, which stand above this file
+_REAL_ORIGINS, _ANSWERS = ("real", "cache", "replay"), ("ok", "empty")
 
 
 class Role(StrEnum):
@@ -89,6 +91,13 @@ class Segment:
         """True when the tokens carry loss: the policy wrote them, and not as an observation (invariant 2)."""
         return self.source is Source.POLICY and self.role is not Role.OBSERVATION
 
+    @property
+    def is_real_observation(self) -> bool:
+        """True when the tokens spell what a real tool answered, whether asked now, cached or replayed."""
+        call = self.call
+        is_answer = call is not None and call.origin in _REAL_ORIGINS and call.outcome in _ANSWERS
+        return is_answer and self.role is Role.OBSERVATION and self.source is Source.ENVIRONMENT
+
 
 @dataclass
 class Counts:
@@ -97,7 +106,8 @@ class Counts:
     actions: int = 0  # closed by the policy and answered, notices included
     real_calls: int = 0
     cached_calls: int = 0
-    simulated_calls: int = 0
+    replayed_calls: int = 0
+    simulated_calls: int = 0  # observations that a language model was asked for, those that were not used included
     notices: int = 0
     empty_actions: int = 0
     long_actions: int = 0
@@ -110,9 +120,14 @@ class Counts:
     tool_timeouts: int = 0
     tool_errors: int = 0
     truncated_observations: int = 0
+    replay_misses: int = 0
+    unclosed_observations: int = 0  # imagined, cut off by a length limit and closed by the loop
+    empty_observations: int = 0  # imagined, nothing in it: replaced by the notice for an empty result
+    tagged_observations: int = 0  # imagined, cut before an action, an answer or another tag
     turns: int = 0
     sampled_tokens: int = 0
-    sampled_observation_tokens: int = 0
+    sampled_observation_tokens: int = 0  # by whichever language model; in the trajectory
+    discarded_observation_tokens: int = 0  # sampled as well, and cut away or not used
     injected_tokens: int = 0
     tool_seconds: float = 0.0
     engine_seconds: float = 0.0
@@ -150,6 +165,15 @@ class Trajectory:
     def response_logprobs(self) -> list[float]:
         """T floats, nats; 0.0 where nothing was sampled or the engine reported none."""
         return [value for segment in self.segments for value in segment.logprobs or (0.0,) * len(segment.ids)]
+
+    @property
+    def observation_mask(self) -> list[int]:
+        """Mark the response tokens that a real tool's answer is made of, tags included.
+
+        Returns T ints: 1 where a tool answered now, earlier (cache) or in a recorded run (replay); 0 for everything
+        else, such as imagined observations, notices and failures: nothing false is ever trained on as if it were real.
+        """
+        return [int(segment.is_real_observation) for segment in self.segments for _ in segment.ids]
 
     def final_run(self) -> str:
         """The text after the last action or observation: all that an answer may be read from (invariant 4)."""

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engines.base import Engine, Generation, Sampling
+from ..errors import ConfigError, ReplayError
 from ..protocol import Action, Notices
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Origin(StrEnum):
 
     REAL = "real"  # a tool was asked
     CACHE = "cache"  # an earlier answer of a real tool
+    REPLAY = "replay"  # a real tool's answer, recorded in another run
     WORLD_MODEL = "world_model"  # a language model imagined it
     NOTICE = "notice"  # no tool was asked: the action could not be executed
 
@@ -37,13 +39,17 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     ERROR = "error"
     REFUSED = "refused"  # the action was not executed
+    MISS = "miss"  # a replay has no recorded answer
 
 
 @dataclass(frozen=True)
 class Observation:
-    """An environment's answer: `text`, or, when a language model sampled it, the `generation` itself.
+    """An environment's answer: `text`, or, when a language model sampled it as tokens, the `generation` itself.
 
     `seconds` is wall-clock latency, `cost` is money in the configured currency, `error` is class and message.
+    `generation` is the body, with the closing tag when `is_closed` (its last token may carry text after the tag); the
+    loop adds what is missing. `is_own`: the policy itself sampled it, so the log-probabilities are the policy's.
+    `counts` are further counters of the trajectory (`trajectory.Counts`) that this answer adds to.
     """
 
     text: str
@@ -53,14 +59,32 @@ class Observation:
     cost: float = 0.0
     error: str | None = None
     generation: Generation | None = None
+    is_closed: bool = False
+    is_own: bool = True
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Asking:
+    """Whom an environment is asking just now; tells the boundary what failed when no answer comes."""
+
+    origin: Origin = Origin.REAL
+    counts: dict[str, int] = field(default_factory=dict)  # of work done before the failure
+    cost: float = 0.0  # money spent before the failure
+
+    def begin(self, origin: Origin) -> None:
+        """Say who is asked from here on."""
+        self.origin = origin
 
 
 @dataclass(frozen=True)
 class Context:
     """What an environment may look at while it answers: the ids so far, and how to sample more.
 
-    `ids` is prompt plus response so far; `max_tokens` bounds the observation; `metadata` is the caller's (question id,
-    training step, ...) and never holds the gold answer.
+    `ids` is prompt plus response so far, the action included; `max_tokens` bounds the observation, tags included;
+    `metadata` is the caller's ("global_step", "split", "uid", ...) and never holds the gold answer. `action_logprobs`
+    are the policy's, in nats, of the action's tokens; None when the engine reports none. `call_index` counts the
+    answered actions before this one. An environment that asks someone else than a real tool says so in `asking`.
     """
 
     ids: Sequence[int]
@@ -69,6 +93,19 @@ class Context:
     sampling: Sampling
     max_tokens: int
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    action_logprobs: tuple[float, ...] | None = None
+    call_index: int = 0
+    asking: Asking = field(default_factory=Asking)
+
+    @property
+    def step(self) -> int:
+        """The training step, 1 is the first; 0 before training, -1 when the caller gave none."""
+        return int(self.metadata.get("global_step", -1))
+
+    @property
+    def split(self) -> str:
+        """\"train\" or what else the caller says, such as \"val\"."""
+        return str(self.metadata.get("split", "train"))
 
 
 class Environment(Protocol):
@@ -84,19 +121,26 @@ class Environment(Protocol):
 async def answer_safely(
     environment: Environment, action: Action, context: Context, *, timeout_s: float | None
 ) -> Observation:
-    """Answer an action within `timeout_s` wall-clock seconds (None: no limit), and never raise.
+    """Answer an action within `timeout_s` wall-clock seconds (None: no limit).
 
     What the environment raises is recorded as "Class: message" in `error`; the policy reads the protocol's notice.
+    Only two errors pass, because no rollout can go on honestly: `ConfigError` and `ReplayError`.
     """
     notices: Notices = context.codec.protocol.notices
     started = time.perf_counter()
     try:
         observation = await asyncio.wait_for(environment.answer(action, context), timeout_s)
+    except (ConfigError, ReplayError):
+        raise
     except TimeoutError as error:
-        observation = Observation(notices.tool_timeout, Origin.REAL, Outcome.TIMEOUT, error=_describe(error))
+        observation = _failed(notices.tool_timeout, Outcome.TIMEOUT, error, context.asking)
     except Exception as error:
-        observation = Observation(notices.tool_failed, Origin.REAL, Outcome.ERROR, error=_describe(error))
+        observation = _failed(notices.tool_failed, Outcome.ERROR, error, context.asking)
     return replace(observation, seconds=time.perf_counter() - started)
+
+
+def _failed(text: str, outcome: Outcome, error: BaseException, asking: Asking) -> Observation:
+    return Observation(text, asking.origin, outcome, cost=asking.cost, error=_describe(error), counts=asking.counts)
 
 
 def _describe(error: BaseException) -> str:
