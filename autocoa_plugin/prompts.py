@@ -24,10 +24,21 @@ Answer the question. Think between <think> and </think> whenever you get new inf
 <search> your query </search>; the result then appears between <information> and </information>. Search as often as \
 needed. When nothing is missing, give the answer, without explanation, as <answer> answer </answer>."""
 
+# The world model of a chat model. Sees the query only, never the question or its answer; ours, after the idea of
+# simulated search engines (ZeroSearch, arXiv:2505.04588).
+IMAGINE_SEARCH = """\
+You are the search engine of an encyclopedia. Write the passages that it would return for the query below, best first: \
+three at most, each with a title and one to three sentences of plain facts. Write what you know; if you know nothing, \
+write what such a passage would most likely say. Use exactly this format, and write nothing before or after it:
+{format}
+
+Query: {query}"""
+
 PROMPTS = {
     "autocoa_search": AUTOCOA_SEARCH,
     "autocoa_no_tool": AUTOCOA_NO_TOOL,
     "search_r1_search": SEARCH_R1_SEARCH,
+    "imagine_search": IMAGINE_SEARCH,
 }
 
 

@@ -2,26 +2,19 @@
 
 Ids in (`prompt` as a list of ints) and ids out (`return_token_ids`, vLLM >= 0.10.2). A server that answers with text
 only would force us to re-encode what was sampled, which invariant 1 forbids: it is refused with a clear error.
+How requests travel, fail and are tried again is `openai_transport`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import Any
 
-from ..errors import ConfigError, EngineError, EngineUnsupportedError, nearest
+from ..errors import EngineError, EngineUnsupportedError
 from .base import FinishReason, Generation, Sampling
-
-if TYPE_CHECKING:
-    import aiohttp
+from .openai_transport import NEEDS_IDS, OpenAITransport, choose_model, served_models
 
 _REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "abort": FinishReason.ABORT}
-_NEEDS = "an OpenAI-compatible server that takes and gives token ids is needed (vLLM >= 0.10.2 does)"
 _EXACT = {
     "logprobs": 0,  # of the sampled token alone
     "return_token_ids": True,
@@ -31,6 +24,7 @@ _EXACT = {
 }
 # vLLM would otherwise take these from the model's generation_config.json, which verl's rollouts do not follow
 _UNTRUNCATED = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+_NOT_THERE, _UNREADABLE = (404, 405), (400, 422)
 
 
 class OpenAIServerEngine:
@@ -54,14 +48,16 @@ class OpenAIServerEngine:
         max_attempts: int = 4,
         max_in_flight: int = 256,
     ) -> None:
-        if not base_url.startswith(("http://", "https://")):
-            raise ConfigError(f"base_url must begin with http:// or https://, got {base_url!r}")
-        self.base_url, self.model = base_url.rstrip("/"), model
+        self._transport = OpenAITransport(
+            base_url,
+            api_key=api_key,
+            timeout_s=timeout_s,
+            max_attempts=max_attempts,
+            max_in_flight=max_in_flight,
+            exact=tuple(_EXACT),
+        )
+        self.base_url, self.model = self._transport.base_url, model
         self.max_context_tokens = max_context_tokens
-        self._timeout_s, self._max_attempts = timeout_s, max_attempts
-        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._free = asyncio.Semaphore(max_in_flight)
-        self._session: aiohttp.ClientSession | None = None  # can be made only where an event loop runs
 
     @classmethod
     async def connect(cls, base_url: str, model: str | None = None, **options: Any) -> OpenAIServerEngine:
@@ -71,8 +67,8 @@ class OpenAIServerEngine:
         """
         engine = cls(base_url, model or "", **options)
         try:
-            served = _served(base_url, await engine._request("GET", "/models"))
-            engine.model = _choose(base_url, model, served)
+            served = await served_models(engine._transport)
+            engine.model = choose_model(base_url, model, served)
         except BaseException:
             await engine.aclose()
             raise
@@ -96,12 +92,28 @@ class OpenAIServerEngine:
             **sampling.options,
             **_EXACT,
         }
-        return self._read(await self._request("POST", "/completions", body))
+        return self._read(await self._transport.request("POST", "/completions", body))
+
+    async def detokenize(self, ids: Sequence[int]) -> str | None:
+        """Let the server spell ids with its own tokenizer (vLLM's `POST /detokenize`, beside `/v1`).
+
+        Returns None when the server has no such endpoint. Raises `EngineUnsupportedError` when it does not know the
+        ids, `EngineError` when it is down or answers something else.
+        """
+        url = f"{self.base_url.removesuffix('/v1')}/detokenize"
+        status, text = await self._transport.exchange("POST", url, {"model": self.model, "tokens": list(ids)})
+        if status in _NOT_THERE:
+            return None
+        if status in _UNREADABLE:
+            raise EngineUnsupportedError(f"{url} cannot spell the ids (HTTP {status}: {text[:200]})")
+        spelled = self._transport.read(status, text).get("prompt")
+        if not isinstance(spelled, str):
+            raise EngineError(f"{url} answered without a prompt: {text[:200]}")
+        return spelled
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        await self._transport.aclose()
 
     async def __aenter__(self) -> OpenAIServerEngine:
         return self
@@ -116,7 +128,7 @@ class OpenAIServerEngine:
         choice: dict[str, Any] = choices[0]
         ids = choice.get("token_ids")
         if not (isinstance(ids, list) and all(isinstance(token, int) for token in ids)):
-            raise EngineUnsupportedError(f"{self.base_url} answered without token_ids: {_NEEDS}")
+            raise EngineUnsupportedError(f"{self.base_url} answered without token_ids: {NEEDS_IDS}")
         values = (choice.get("logprobs") or {}).get("token_logprobs")
         if values is not None and len(values) != len(ids):
             raise EngineError(f"{self.base_url} gave {len(values)} log-probabilities for {len(ids)} token ids")
@@ -124,82 +136,3 @@ class OpenAIServerEngine:
         reason = _REASONS.get(str(choice.get("finish_reason")), FinishReason.STOP)
         shown = choice.get("prompt_token_ids")
         return Generation(tuple(ids), logprobs, reason, {} if shown is None else {"prompt_token_ids": shown})
-
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        import aiohttp
-
-        problem = ""
-        for attempt in range(self._max_attempts):
-            if attempt:
-                await asyncio.sleep(min(5.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0))
-            try:
-                status, text = await self._send(method, self.base_url + path, body)
-            except TimeoutError as error:
-                raise EngineError(f"{self.base_url} did not answer in time ({self._timeout_s} s)") from error
-            except aiohttp.ClientError as error:
-                problem = f"{type(error).__name__}: {error}"
-                continue
-            if status != 429 and status < 500:
-                return self._json(status, text)
-            problem = f"HTTP {status}: {text[:200]}"
-        raise EngineError(f"{self.base_url} failed {self._max_attempts} times, last with {problem}")
-
-    async def _send(self, method: str, url: str, body: dict[str, Any] | None) -> tuple[int, str]:
-        # aiohttp's own limit on connections would count the wait for a free one as part of the time-out
-        async with self._free, self._open().request(method, url, json=body, allow_redirects=False) as response:
-            return response.status, await response.text(errors="replace")
-
-    def _open(self) -> aiohttp.ClientSession:
-        import aiohttp
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0),
-                headers=self._headers,
-                timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-                proxy=_proxy(self.base_url),
-            )
-        return self._session
-
-    def _json(self, status: int, text: str) -> dict[str, Any]:
-        if status >= 400:
-            raise self._refusal(status, text)
-        try:
-            answer = json.loads(text)
-        except ValueError as error:
-            raise EngineError(f"{self.base_url} answered with something else than JSON: {text[:200]}") from error
-        if not isinstance(answer, dict):
-            raise EngineError(f"{self.base_url} answered with a JSON {type(answer).__name__}, expected an object")
-        return answer
-
-    def _refusal(self, status: int, text: str) -> EngineError:
-        sentence = f"{self.base_url} refused the request (HTTP {status}: {text[:300]})"
-        if status == 404:
-            return EngineError(f"{sentence}; base_url usually ends in /v1")
-        if any(name in text for name in ('"prompt"', *_EXACT)):  # the field it dislikes
-            return EngineUnsupportedError(f"{sentence}; if it is about token ids: {_NEEDS}")
-        return EngineError(sentence)
-
-
-def _proxy(url: str) -> str | None:
-    """Read the environment's proxy for `url`; aiohttp's `trust_env` would read ~/.netrc at every request too."""
-    server = urlsplit(url)
-    return None if proxy_bypass(server.hostname or "") else getproxies().get(server.scheme)
-
-
-def _served(base_url: str, answer: dict[str, Any]) -> dict[str, int | None]:
-    """Read the context length, where given, of every served model."""
-    try:
-        return {row["id"]: row.get("max_model_len") for row in answer["data"]}
-    except (KeyError, TypeError, AttributeError) as error:
-        raise EngineError(f"{base_url}/models does not list models: {str(answer)[:200]}") from error
-
-
-def _choose(base_url: str, model: str | None, served: dict[str, int | None]) -> str:
-    if model is None and len(served) == 1:
-        return next(iter(served))
-    if model in served:
-        return model
-    if model is None:
-        raise EngineError(f"{base_url} serves {sorted(served)}: name one of them")
-    raise EngineError(f"{base_url} serves {sorted(served)}, asked for {model!r}{nearest(model, served)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,12 +21,15 @@ from typing import Any
 
 import pytest
 
-from autocoa_plugin import Codec, Limits, Role, Trajectory, rollout
+from autocoa_plugin import Codec, Limits, Role, Source, Trajectory, rollout
 from autocoa_plugin.engines.base import Engine, Generation, Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
+from autocoa_plugin.environments.authors import build_world_model
 from autocoa_plugin.environments.base import Environment
+from autocoa_plugin.environments.settings import WorldModelSettings
+from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.presets import TINYWORLD
-from autocoa_plugin.testing import ScriptedEnvironment
+from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld import generate, validation_questions
 from autocoa_plugin.tinyworld.base_model import export_base
 from autocoa_plugin.tinyworld.tokenizer import load_tokenizer, prompt_text
@@ -219,3 +223,47 @@ def test_log_probabilities_are_those_of_the_model_for_these_ids(wild: tuple[Traj
         logits = model(torch.tensor([[*given, *generation.ids]])).logits[0]
     expected = logits.log_softmax(-1)[len(given) - 1 : -1].gather(1, torch.tensor(generation.ids)[:, None])[:, 0]
     assert generation.logprobs == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+SEARCH = "<think> First I need the {} . <begin_search> {} </end_search>"
+
+
+def imagine(url: str, codec: Codec, prompt_ids: Sequence[int], author: str) -> Trajectory:
+    """One scripted search whose observation the server writes; the rollout ends with an answer."""
+
+    async def run() -> Trajectory:
+        environment = build_world_model(WorldModelSettings(author=author, url=url, temperature=0.0))
+        turns = [SEARCH.format("birthplace of it", "it birthplace"), "</think> \\boxed{ it } <|im_end|>"]
+        engine = ScriptedEngine(turns, encode=codec.encode, decode=codec.decode)
+        return await rollout(prompt_ids, engine=engine, environment=environment, codec=codec, limits=LIMITS)
+
+    return asyncio.run(run())
+
+
+def test_a_frozen_checkpoint_imagines_in_ids_that_are_its_own_greedy_continuation(url: str, codec: Codec) -> None:
+    prompt = codec.encode(prompt_text("Where was it born ?"))
+    trajectory = imagine(url, codec, prompt, "frozen")
+    head, _ = codec.observation_frame(codec.protocol.tool("search"))
+    start = len(prompt) + len(codec.encode(SEARCH.format("birthplace of it", "it birthplace"))) + len(head.ids)
+    body = next(each for each in trajectory.segments if each.call is not None)
+    whole = [*trajectory.prompt_ids, *trajectory.response_ids]
+    assert trajectory.counts.simulated_calls == 1 and trajectory.counts.tool_errors == 0
+    assert tuple(whole[start : start + len(body.ids)]) == body.ids
+    assert ask(url, whole[:start], len(body.ids)).ids == body.ids
+    # another model than the policy sampled them: no log-probabilities of the policy, and never trained on
+    assert (body.source, body.logprobs) == (Source.ENVIRONMENT, None)
+    assert sum(trajectory.observation_mask) == 0
+
+
+def test_a_frozen_checkpoint_with_another_tokenizer_is_refused(url: str, base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "other")
+    path = tmp_path / "other" / "tokenizer.json"
+    # two words change places: every id still exists, and means something else
+    text = (
+        path.read_text(encoding="utf-8").replace('"Where"', '"?+"').replace('"was"', '"Where"').replace('"?+"', '"was"')
+    )
+    path.write_text(text, encoding="utf-8")
+    other = Codec(load_tokenizer(tmp_path / "other"), TINYWORLD)
+    prompt = other.encode(prompt_text("Where was it born ?"))
+    with pytest.raises(ConfigError, match="has another tokenizer than the policy"):
+        imagine(url, other, prompt, "frozen")
