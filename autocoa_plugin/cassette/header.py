@@ -1,0 +1,77 @@
+"""What recorded answers depend on; a tape serves only the configuration whose answers it holds.
+
+protocol  how documents are spelled                 "autocoa"
+backend   which tool was asked                      "index"
+top_k     documents per answer                      3
+corpus    what the tool searches                    "sha256:5f0c..." (index), "http://host:8000/retrieve", "web"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..settings import SearchSettings
+
+
+@dataclass(frozen=True)
+class Header:
+    """What every answer on a tape has in common."""
+
+    protocol: str
+    backend: str
+    top_k: int
+    corpus: str
+
+
+def describe(protocol: str, search: SearchSettings) -> Header:
+    """Describe a configuration; raises `ConfigError` when its corpus cannot be read."""
+    return Header(protocol, search.backend, search.top_k, corpus_identity(search))
+
+
+def corpus_identity(search: SearchSettings) -> str:
+    """Name what is searched: the SHA-256 of the embedded index's corpus, a server's URL without credentials, "web"."""
+    if search.backend == "index":
+        return f"sha256:{_corpus_sha256(search)}"
+    if search.backend == "duckduckgo":
+        return "web"
+    url = urlsplit(str(search.url))
+    # a query string may hold a key as well
+    return url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def check(tape: Header, expected: Mapping[str, object], path: Path, *, other: str = "as configured here") -> None:
+    """Refuse, with a `ConfigError` that names every differing field, a tape that was made with something else.
+
+    `other` says where the expected values stand.
+    """
+    made = asdict(tape)
+    differing = [f"{name} {made[name]!r}, not {value!r}" for name, value in expected.items() if made[name] != value]
+    if differing:
+        raise ConfigError(
+            f"the cassette {path} was recorded with {'; '.join(differing)} {other}: they do not belong together"
+        )
+
+
+def _corpus_sha256(search: SearchSettings) -> str:
+    from ..retrieval import manifest
+
+    corpus = Path(str(search.corpus))
+    folder = Path(search.index_dir or f"{corpus}.index")  # as assembly.build_retriever
+    # an index knows the digest of its corpus: nobody reads gigabytes once more to open a tape
+    built = manifest.load(folder) if manifest.is_current(folder, corpus) else None
+    if built is not None:
+        return built.corpus_sha256
+    try:
+        return manifest.describe(corpus).corpus_sha256
+    except OSError as error:
+        raise ConfigError(
+            f"search.corpus={str(corpus)!r} cannot be read ({error.strerror}): nothing tells whether the cassette was "
+            "recorded from it; a replay needs no corpus, leave `search` out"
+        ) from error

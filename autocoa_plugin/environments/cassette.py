@@ -1,0 +1,160 @@
+"""The real tool on tape: what it answers is recorded, or answered from a record without it.
+
+    record          tool ──> tape ──> policy     the policy reads what is on the tape: the first writer wins
+    replay          tape ──> policy              the tool is never built
+    record_missing  tape ──> policy, and as `record` for a query that the tape lacks
+
+Only answers are recorded (found something, found nothing), with those of the tool's own cache. A failure is not: the
+replay has a miss in its place. When the tape cannot be written (disk full, locked for longer than 10 s) the action
+fails as a tool does, counted in `tool_errors`: the policy never reads what a replay could not show it, and the notice
+it reads instead is the one that a replay shows for a miss.
+SQLite works in a thread of its own: the event loop goes on. The file itself is `autocoa_plugin.cassette`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from ..cassette import header as headers
+from ..cassette.tape import Entry, Tape
+from ..errors import ConfigError, ReplayError, ToolError
+from ..protocol import Action
+from .base import Context, Environment, Observation, Origin, Outcome
+from .settings import CassetteSettings
+
+if TYPE_CHECKING:
+    from ..settings import SearchSettings
+
+T = TypeVar("T")
+
+_OUTCOMES: dict[Outcome, Literal["ok", "empty"]] = {Outcome.OK: "ok", Outcome.EMPTY: "empty"}
+
+
+def build_cassette(
+    settings: CassetteSettings, protocol: str, search: SearchSettings | None, tool: Environment | None
+) -> CassetteEnvironment:
+    """Open the tape of a recipe around the real `tool`, which a replay does not need and never asks.
+
+    Raises `ConfigError` when the tape cannot be opened, was recorded with another protocol, backend, top_k or corpus
+    (a replay without `search` compares the protocol only), or when there is no tool to record.
+    """
+    is_replay = settings.mode == "replay"
+    if not is_replay and (search is None or tool is None):
+        raise ConfigError(f"cassette.mode={settings.mode} has no tool to record: nothing here asks the search tool")
+    expected = None if search is None else headers.describe(protocol, search)
+    tape = Tape.play(settings.path) if is_replay or expected is None else Tape.record(settings.path, expected)
+    try:
+        headers.check(tape.header, {"protocol": protocol} if expected is None else asdict(expected), tape.path)
+    except ConfigError:
+        tape.close()
+        raise
+    return CassetteEnvironment(tape, mode=settings.mode, on_miss=settings.on_miss, tool=None if is_replay else tool)
+
+
+class CassetteEnvironment:
+    """Answers actions from the tape, from the tool, or from the tool onto the tape; `close` it when done."""
+
+    def __init__(
+        self,
+        tape: Tape,
+        *,
+        mode: Literal["record", "replay", "record_missing"],
+        on_miss: Literal["observation", "error"] = "observation",
+        tool: Environment | None = None,
+    ) -> None:
+        if tool is None and mode != "replay":
+            raise ConfigError(f"a cassette with mode={mode} needs a tool")
+        self.stops_at_observation = True if tool is None else tool.stops_at_observation
+        self._tape, self._mode, self._on_miss, self._tool = tape, mode, on_miss, tool
+        self._thread = _Thread()
+
+    async def answer(self, action: Action, context: Context) -> Observation:
+        """Answer one action; raises what the tool raises, and `ReplayError` when a complete replay lacks the answer."""
+        if self._mode != "record":
+            context.asking.begin(Origin.REPLAY)
+            entry = await self._thread.run(self._find, action)
+            if entry is not None:
+                return Observation(entry.text, Origin.REPLAY, Outcome(entry.outcome))
+        if self._tool is None:
+            return await self._miss(action, context)
+        context.asking.begin(Origin.REAL)
+        return await self._record(self._tool, action, context)
+
+    def close(self) -> None:
+        """Close the tape once what is being written is written."""
+        self._thread.close()
+        self._tape.close()
+
+    def _find(self, action: Action) -> Entry | None:
+        try:
+            return self._tape.find(action.tool, action.parameters)
+        except ToolError as error:
+            if self._tool is None:  # a damaged tape is not a policy's miss
+                raise ReplayError(str(error)) from error
+            raise
+
+    async def _record(self, tool: Environment, action: Action, context: Context) -> Observation:
+        started = time.perf_counter()
+        observation = await tool.answer(action, context)
+        context.asking.cost += observation.cost  # paid, even if the tape then fails
+        outcome = _OUTCOMES.get(observation.outcome)
+        if outcome is None or observation.origin not in (Origin.REAL, Origin.CACHE):
+            return observation
+        entry = self._entry(action, observation, outcome, time.perf_counter() - started)
+        kept = await self._thread.run(self._tape.keep, entry)
+        return replace(observation, text=kept.text, outcome=Outcome(kept.outcome))
+
+    def _entry(
+        self, action: Action, observation: Observation, outcome: Literal["ok", "empty"], seconds: float
+    ) -> Entry:
+        return Entry(
+            tool=action.tool,
+            query=action.parameters,
+            text=observation.text,
+            outcome=outcome,
+            backend=self._tape.header.backend,
+            top_k=self._tape.header.top_k,
+            created=datetime.now(UTC).isoformat(timespec="microseconds"),
+            seconds=seconds,
+            cost=observation.cost,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+        )
+
+    async def _miss(self, action: Action, context: Context) -> Observation:
+        if self._on_miss == "error":
+            raise ReplayError(await self._thread.run(_describe_miss, self._tape, action))
+        return Observation(context.codec.protocol.notices.tool_failed, Origin.REPLAY, Outcome.MISS)
+
+
+def _describe_miss(tape: Tape, action: Action) -> str:
+    hint = tape.hint(action.tool, action.parameters)
+    return (
+        f"no recorded answer to {action.tool} {action.parameters!r}{hint} in {tape.path}, "
+        f"which holds {len(tape):,} answers"
+    )
+
+
+class _Thread:
+    """One thread of this process; a forked child, which has none of its parent's threads, starts its own."""
+
+    def __init__(self) -> None:
+        self._pid, self._executor = -1, None
+
+    async def run(self, function: Callable[..., T], *arguments: object) -> T:
+        if self._executor is None or self._pid != os.getpid():
+            self._pid, self._executor = os.getpid(), ThreadPoolExecutor(1, "cassette")
+        return await asyncio.get_running_loop().run_in_executor(self._executor, function, *arguments)
+
+    def close(self) -> None:
+        if self._executor is not None and self._pid == os.getpid():
+            self._executor.shutdown()
+        self._executor = None
