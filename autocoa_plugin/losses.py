@@ -54,6 +54,16 @@ def sequence_means(log_probs: Tensor, weights: Tensor, offsets: Tensor) -> Tenso
     return torch.where(has_weight, means, torch.nan)
 
 
+def masked_nats(log_probs: Tensor, mask: Tensor) -> Tensor:
+    """Sum -log-probability over the tokens whose mask is 1, a scalar in nats, at least in float32.
+
+    Both have one shape, whatever it is. A token with mask 0 counts nothing, whatever stands there, -inf and NaN too,
+    and gets a gradient of exactly 0; the sum over no token is 0.
+    """
+    nats = -log_probs.to(torch.promote_types(log_probs.dtype, torch.float32))
+    return torch.where(mask != 0, nats, 0.0).sum()
+
+
 def preference(
     chosen: Tensor,
     rejected: Tensor,

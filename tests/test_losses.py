@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from autocoa_plugin.config import from_mapping
 from autocoa_plugin.data.contrastive import ContrastiveConfig
 from autocoa_plugin.errors import ConfigError, DataError
-from autocoa_plugin.losses import contrastive_loss, next_token_weights, preference, sequence_means, sequence_sums
+from autocoa_plugin.losses import (
+    contrastive_loss,
+    masked_nats,
+    next_token_weights,
+    preference,
+    sequence_means,
+    sequence_sums,
+)
 
 log_probability = st.floats(-30, 0)
 weight = st.sampled_from([0.0, 0.3, 1.0])
@@ -152,3 +159,18 @@ def test_the_papers_values_are_the_defaults() -> None:
 def test_a_wrong_setting_is_named(mapping: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_mapping(ContrastiveConfig, mapping, where="autocoa.contrastive")
+
+
+@given(st.lists(st.tuples(log_probability, st.booleans()), max_size=20))
+def test_masked_nats_are_the_sum_of_a_loop_and_move_masked_tokens_only(tokens):
+    log_probs = torch.tensor([value for value, _ in tokens], dtype=torch.float64, requires_grad=True)
+    nats = masked_nats(log_probs, torch.tensor([int(counts) for _, counts in tokens]))
+    nats.backward()
+    assert float(nats.detach()) == pytest.approx(-sum(value for value, counts in tokens if counts), abs=1e-9)
+    assert log_probs.grad is not None and log_probs.grad.tolist() == [-1.0 if counts else 0.0 for _, counts in tokens]
+
+
+def test_masked_nats_ignore_whatever_stands_at_a_token_that_does_not_count():
+    log_probs = torch.tensor([[-1.0, -math.inf], [math.nan, -2.0]], dtype=torch.bfloat16)
+    nats = masked_nats(log_probs, torch.tensor([[1, 0], [0, 1]]))
+    assert float(nats) == 3.0 and nats.dtype == torch.float32
