@@ -54,8 +54,20 @@ EXTRAS = {
     # engines.transformers_local: judge a small checkpoint without a server
     "local": ["torch", "transformers"],
     "web": ["ddgs"],
+    # autocoa scorecard --plot
+    "plot": ["matplotlib"],
     # httpx: benchmarks/retrieval_http.py compares it with aiohttp
-    "dev": ["build", "httpx", "hypothesis", "pyright", "pytest", "pytest-timeout", "pytest-xdist", "ruff"],
+    "dev": [
+        "build",
+        "httpx",
+        "hypothesis",
+        "matplotlib",
+        "pyright",
+        "pytest",
+        "pytest-timeout",
+        "pytest-xdist",
+        "ruff",
+    ],
 }
 
 setup(

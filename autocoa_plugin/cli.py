@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from . import __version__
 from .errors import AutoCoAError
 
-COMMANDS = ("demo", "stages", "tinyworld", "retrieval")
+COMMANDS = ("demo", "stages", "tinyworld", "retrieval", "cassette", "scorecard")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

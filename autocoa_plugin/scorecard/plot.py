@@ -1,0 +1,105 @@
+"""Scorecards as a picture: how faithful the imagined observations are, and how surprising the real ones.
+
+left    shares in percent, one bar per model and group, with 95 % intervals
+right   cross-entropy of the real observation, nats per token
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError
+from .card import Estimate, ScoreCard
+from .compare import MEASURES, Measure
+from .table import card_names, group_names
+
+_LEFT = ("holds_gold", "title_match", "entity_f1", "exact", "well_formed", "hallucination_rate")
+_RIGHT = "cross_entropy"
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
+_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def check_plot(path: str | Path) -> None:
+    """Raise `ConfigError` when a plot could not be written there: unknown suffix, or no matplotlib."""
+    if Path(path).suffix not in _SUFFIXES:
+        raise ConfigError(f"{path}: the suffix of a plot must be one of {list(_SUFFIXES)}")
+    try:
+        import matplotlib  # noqa: F401  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ConfigError("a plot needs matplotlib: pip install 'autocoa-plugin[plot]'") from error
+
+
+def plot_cards(cards: Sequence[ScoreCard], path: str | Path) -> None:
+    """Draw cards side by side; colour tells the model, hatching the group. Raises `ConfigError` as `check_plot`."""
+    check_plot(path)
+    from matplotlib.figure import Figure
+
+    bars = list(_bars(cards))
+    left = [_measure(name) for name in _LEFT]
+    figure = Figure(figsize=(3.5 + max(7.0, 0.28 * len(bars) * len(left)), 4.6), layout="constrained")
+    shares, nats = figure.subplots(1, 2, width_ratios=(len(left), 1.6))
+    _draw(shares, bars, left, scale=100.0)
+    shares.set_ylabel("share of queries or facts (%)")
+    shares.set_ylim(0, 105)
+    shares.set_title("imagined against real observation (higher is better, except hallucinated)")
+    _draw(nats, bars, [_measure(_RIGHT)], scale=1.0)
+    nats.set_ylabel("cross-entropy (nats per token)")
+    nats.set_title("real observation\n(lower is better)")
+    figure.legend(*shares.get_legend_handles_labels(), loc="outside lower center", ncols=min(4, max(1, len(bars))))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+_TICKS = {
+    "holds_gold": "holds\ngold answer",
+    "title_match": "title\nright",
+    "entity_f1": "entity F1",
+    "exact": "word\nfor word",
+    "well_formed": "well-\nformed",
+    "hallucination_rate": "hallucinated\nfacts",
+    "cross_entropy": "",
+}
+
+
+def _bars(cards: Sequence[ScoreCard]) -> Iterator[tuple[str, str, str, dict[str, Estimate]]]:
+    """Yield (label, colour, hatch, measures) for each model and group."""
+    groups = group_names(cards)
+    for number, (name, card) in enumerate(zip(card_names(cards), cards, strict=True)):
+        for group in card.groups:
+            hatch = _HATCHES[groups.index(group.group) % len(_HATCHES)]
+            yield f"{name}: {group.group} (n = {group.compared})", f"C{number}", hatch, dict(group.measures)
+
+
+def _draw(
+    axes: Any, bars: Sequence[tuple[str, str, str, dict[str, Estimate]]], what: list[Measure], scale: float
+) -> None:
+    width = 0.85 / max(1, len(bars))
+    for index, (label, colour, hatch, measures) in enumerate(bars):
+        found = [measures.get(each.name, Estimate(None, 0, None, None)) for each in what]
+        where = [position + (index - (len(bars) - 1) / 2) * width for position in range(len(what))]
+        heights = [scale * (each.mean or 0.0) for each in found]
+        axes.bar(where, heights, width, label=label, color=colour, hatch=hatch, edgecolor="white", linewidth=0.6)
+        for x, each in zip(where, found, strict=True):
+            _mark(axes, x, each, scale)
+    axes.set_xticks(range(len(what)), [_TICKS[each.name] for each in what])
+    axes.tick_params(axis="x", length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _mark(axes: Any, x: float, found: Estimate, scale: float) -> None:
+    """An interval; a word on the ground where nothing was measured or it was 0, because no bar could be either."""
+    if found.mean is None or found.low is None or found.high is None:
+        axes.text(x, 0, "n/a", ha="center", va="bottom", fontsize=7, rotation=90)
+        return
+    if found.mean == 0:
+        axes.text(x, 0, "0", ha="center", va="bottom", fontsize=7)
+    middle, low, high = (scale * each for each in (found.mean, found.low, found.high))
+    axes.errorbar(
+        x, middle, yerr=[[max(0.0, middle - low)], [max(0.0, high - middle)]], color="0.2", linewidth=1, capsize=2
+    )
+
+
+def _measure(name: str) -> Measure:
+    return next(each for each in MEASURES if each.name == name)
