@@ -8,6 +8,7 @@
 |---|---|
 | `registry` | which stages there are: one line each |
 | `plan`, `overrides`, `data_files` | which folders, files and overrides a run comes to |
+| `recipe`, `prompts` | what a recipe's files say; at which prompt an RL stage goes on |
 | `command` | the command line of a stage |
 | `identity`, `fingerprint`, `made_with` | whether a folder was made with the same |
 | `launches` | what happened in a folder so far |

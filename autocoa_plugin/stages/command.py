@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .overrides import key_of
 from .plan import StageRun
+from .prompts import FIRST_PROMPT
 
 RECIPES = "pkg://autocoa_plugin.recipes"
 METRICS_VARIABLE = "VERL_FILE_LOGGER_PATH"
@@ -61,6 +62,8 @@ def _values(run: StageRun) -> Iterator[str]:
         if files and wanted.key not in named:
             spelled = ",".join(map(quote, files))
             yield f"{wanted.key}=[{spelled}]" if wanted.as_list else f"{wanted.key}={spelled}"
+    if run.first_prompt and FIRST_PROMPT not in named:
+        yield f"{FIRST_PROMPT}={run.first_prompt}"
     yield from run.stage.options
     yield from (f"{key}={run.plan.seed}" for key in run.stage.seed_keys)
     yield f"trainer.default_local_dir={quote(run.checkpoints)}"

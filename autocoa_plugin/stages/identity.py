@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-# "*" matches dots as well
+# "*" matches dots as well; "key=value" stands for a key with that value only
 WRITING = (
     "trainer.default_*_dir",
     "trainer.project_name",
@@ -39,6 +39,14 @@ WRITING = (
     "*.val_kwargs.*",
     "data.report_folder",
     "autocoa.dump.*",
+    "autocoa.scorecard*",
+    "autocoa.search.price_per_1000",
+    "autocoa.routing.validation",
+    "autocoa.world_model.api_key_env",
+    # a tape that only records changes nothing; a replay answers in place of the tool, wherever the tape lies
+    "autocoa.cassette=None",
+    "autocoa.cassette.path",
+    "autocoa.cassette.mode=record",
     "hydra.*",
 )
 # verl sums the loss over a whole batch, however it is cut into micro-batches
@@ -54,6 +62,8 @@ SPEED = (
     "*max_num_batched_tokens",
     "*enforce_eager",
     "*checkpoint_engine.*",
+    "autocoa.*.max_concurrency",
+    "autocoa.poll_interval_s",
     "ray_kwargs.*",
     "transfer_queue.*",
 )
@@ -69,9 +79,13 @@ def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def without(flat: Mapping[str, Any], patterns: Iterable[str]) -> dict[str, Any]:
-    """Leave out the keys that match one of the patterns (`*` stands for anything)."""
+    """Leave out the keys that match one of the patterns: "optim.*" by key, "mode=record" by key and value."""
     patterns = tuple(patterns)
-    return {key: value for key, value in flat.items() if not any(fnmatchcase(key, each) for each in patterns)}
+
+    def is_left_out(key: str, value: Any) -> bool:
+        return any(fnmatchcase(f"{key}={value}" if "=" in each else key, each) for each in patterns)
+
+    return {key: value for key, value in flat.items() if not is_left_out(key, value)}
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

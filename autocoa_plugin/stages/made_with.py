@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from .fingerprint import file_fingerprint, model_fingerprint
 from .identity import SPEED, WRITING, describe, differences, flatten, without, write_json
 from .overrides import key_of
 from .plan import StageRun
+from .recipe import read_recipe, recipe_files
 
 FILE_NAME = "made_with.json"
 _MODEL = "content of the start model"
@@ -38,8 +38,8 @@ def describe_run(run: StageRun) -> dict[str, Any]:
         described[_MODEL] = model_fingerprint(run.start_model)
     for key, files in run.files.items():
         described.update({f"content of {key} {file.name}": file_content(file) for file in files})
-    for file in _recipe_files(run):
-        settings = without(flatten(_read_yaml(file)), ("defaults", *WRITING, *SPEED))
+    for file in recipe_files(run.stage, run.plan.hardware, run.plan.setting):
+        settings = without(flatten(read_recipe(file)), ("defaults", *WRITING, *SPEED))
         described.update({f"{file}: {key}": value for key, value in settings.items()})
     overrides = {key_of(text): text.partition("=")[2] or "deleted" for text in run.overrides}
     paths = [wanted.key for wanted in run.stage.data]
@@ -93,27 +93,6 @@ def _refusal(run: StageRun, different: Mapping[str, tuple[str, str]]) -> str:
         f"{run.folder} was made with {describe(different)}; give another FOLDER, or --fresh to delete this stage and "
         "train it again"
     )
-
-
-def _recipe_files(run: StageRun) -> Iterator[str]:
-    recipe = f"{run.stage.recipe}.yaml"
-    yield recipe
-    overlays = {run.stage.hardware_group: run.plan.hardware, "setting": None}
-    if run.plan.setting is not None:
-        overlays["setting"] = run.stage.setting.format(run.plan.setting)
-    for entry in _read_yaml(recipe).get("defaults", []):
-        group, default = next(iter(entry.items())) if isinstance(entry, Mapping) else (None, None)
-        if group in overlays and (overlays[group] or default):
-            yield f"{group}/{overlays[group] or default}.yaml"
-
-
-def _read_yaml(file: str) -> dict[str, Any]:
-    import yaml
-
-    path = resources.files("autocoa_plugin.recipes").joinpath(file)
-    if not path.is_file():
-        raise ConfigError(f"there is no recipes/{file}")
-    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
 
 
 @cache

@@ -3,6 +3,7 @@
     FOLDER/sft1              stage sft1 of --model
     FOLDER/sft1-sft2         stage sft2 of what sft1 wrote
     FOLDER/sft2-sft1         the other order, beside it
+    FOLDER/.../rl1-rl2       rl2 goes on with the prompts after those of rl1
 
 A folder is named after the path of stages so far, so runs with a common beginning share it.
 """
@@ -10,12 +11,15 @@ A folder is named after the path of stages so far, so runs with a common beginni
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError
 from .data_files import find_files
 from .overrides import split_overrides
+from .prompts import check_saving, first_prompt
+from .recipe import recipe_files, recipe_value
 from .registry import STAGES, Stage, get_stage
 
 
@@ -48,6 +52,7 @@ class StageRun:
     """One stage of a plan; paths are absolute. `path` is the stages so far ("sft1-sft2"), the folder's name.
 
     `start_model` is the plan's model or the `model` link of the stage before; `files` are by key of the configuration.
+    `first_prompt` is how many prompts of the training file the RL stages before it have used.
     """
 
     stage: Stage
@@ -57,6 +62,11 @@ class StageRun:
     files: Mapping[str, tuple[Path, ...]]
     overrides: tuple[str, ...]
     plan: StagePlan
+    first_prompt: int = 0
+
+    def value(self, key: str) -> Any:
+        """What the recipe, its overlays and the overrides say about a key of the configuration; None: nothing."""
+        return recipe_value(key, recipe_files(self.stage, self.plan.hardware, self.plan.setting), self.overrides)
 
     @property
     def processes(self) -> int:
@@ -78,7 +88,7 @@ def plan_runs(plan: StagePlan, registry: Mapping[str, Stage] = STAGES) -> list[S
     """Lay out the stages of a plan in order.
 
     Raises `ConfigError` for an unknown or repeated stage, an override that is none or names a stage that is not part of
-    the plan, a model that does not exist, and data files that are not there.
+    the plan, a model that does not exist, data files that are not there, and an RL stage that would save nothing.
     """
     stages = [get_stage(name, registry) for name in plan.stages]
     _check_stages(plan)
@@ -89,6 +99,9 @@ def plan_runs(plan: StagePlan, registry: Mapping[str, Stage] = STAGES) -> list[S
         own = overrides[stage.name]
         files = find_files(stage, plan.data, own)
         run = StageRun(stage, path, plan.folder.expanduser().absolute() / path, start_model, files, own, plan)
+        if stage.is_rl:
+            check_saving(run)
+            run = replace(run, first_prompt=first_prompt(run, runs))
         start_model = str(run.model)
         runs.append(run)
     return runs

@@ -4,7 +4,9 @@
     sft1    sft_stage1_contrastive    torchrun -m autocoa_plugin.verl_adapters.contrastive
     sft2    sft_stage2_masked         torchrun -m verl.trainer.sft_trainer
     sft3    sft_stage3_world_model    torchrun -m verl.trainer.sft_trainer
+    rl1     rl_stage1_simulated       python -m verl.trainer.main_ppo
     rl2     rl_stage2_real            python -m verl.trainer.main_ppo
+    rl12    rl_curriculum             python -m verl.trainer.main_ppo      rl1 and rl2 in one run
 
 What a stage does is its recipe's business; how its command line is built from this is `command.py`'s.
 """
@@ -38,6 +40,7 @@ class Stage:
     - `hardware_group`: the folder of hardware overlays; `setting`: the overlay's name, "{}" is the `--setting`.
     - `model_key`, `seed_keys`: where model and seed stand in its configuration; `options` are further overrides.
     - `checkpoint`: where the Hugging Face folder lies inside `global_step_N`; `loss`: the metric of the summary.
+    - `is_rl`: trained on prompts, and goes on with those after the ones that an RL stage before it has used.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Stage:
     data: tuple[DataFiles, ...]
     checkpoint: str
     loss: str = "train/loss"
+    is_rl: bool = False
 
 
 _SAVE = "[model,optimizer,extra,hf_model]"  # the first three resume, the last is handed over
@@ -84,9 +88,8 @@ def rl(name: str, recipe: str) -> Stage:
         hardware_group="hardware",
         setting="{}",
         model_key="actor_rollout_ref.model.path",
-        seed_keys=("data.seed", "actor_rollout_ref.rollout.seed"),
-        # verl's RL trainer writes no last checkpoint unless it writes some on the way
-        options=(f"actor_rollout_ref.actor.checkpoint.save_contents={_SAVE}", "trainer.save_freq=20"),
+        seed_keys=("data.seed", "actor_rollout_ref.rollout.seed", "++autocoa.routing.seed"),
+        options=(f"actor_rollout_ref.actor.checkpoint.save_contents={_SAVE}",),
         data=(
             DataFiles("data.train_files", ("train",), as_list=False),
             DataFiles("data.val_files", ("val",), as_list=False),
@@ -94,6 +97,7 @@ def rl(name: str, recipe: str) -> Stage:
         ),
         checkpoint="actor/huggingface",
         loss="actor/pg_loss",
+        is_rl=True,
     )
 
 
@@ -108,7 +112,9 @@ STAGES: Mapping[str, Stage] = {
         sft("sft1", "sft_stage1_contrastive", _PAIRS, _REPLAY, module="autocoa_plugin.verl_adapters.contrastive"),
         sft("sft2", "sft_stage2_masked", _STAGE2),
         sft("sft3", "sft_stage3_world_model", _STAGE3),
+        rl("rl1", "rl_stage1_simulated"),
         rl("rl2", "rl_stage2_real"),
+        rl("rl12", "rl_curriculum"),
     )
 }
 

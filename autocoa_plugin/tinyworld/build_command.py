@@ -20,7 +20,7 @@ def add_build(commands: Any) -> None:
     """Register `build` with the subparsers of `tinyworld`."""
     parser = commands.add_parser("build", help="write corpus, questions, stage data and base model to a folder")
     parser.add_argument("folder", type=Path)
-    _number(parser, "--seed", int, _DEFAULTS.seed, "of the teacher's draws")
+    _number(parser, "--seed", int, _DEFAULTS.seed, "of the teacher's draws and the order of training questions")
     _number(parser, "--coa", int, _STAGES.coa.count, "chains of action, stage 2")
     _number(parser, "--cot", int, _STAGES.cot.count, "chains of thought, stages 2 and 3")
     _number(parser, "--coa-stage3", int, _STAGES.coa_stage3.count, "chains of action, stage 3")

@@ -2,18 +2,21 @@
 
     corpus.jsonl    one article per line: id, title, text
     index/          the embedded index of the corpus
-    train.parquet   questions about train-tail and popular entities, verl's prompt schema
+    train.parquet   questions about train-tail and popular entities, verl's prompt schema, in the order of training
     val.parquet     the held-out questions: 200 one-hop, 200 two-hop, 100 three-hop, 100 known
+    scorecard.jsonl queries about train and held-out entities, imagined against the articles (`autocoa scorecard`)
     stages/         records for the three supervised stages, and their data card
     base/           the shipped base model
     manifest.json   written last: what was built, and the size of every file
 
-The world itself does not vary: the base model has memorised its popular entities. The seed varies the teacher's draws.
+The world itself does not vary: the base model has memorised its popular entities. The seed varies the teacher's
+draws and the order of the training questions, which RL takes as it stands (`data.shuffle: false`).
 """
 
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +32,7 @@ from .base_model import export_base
 from .distractors import DistractingSearch
 from .manifest import BuildConfig
 from .questions import train_questions, validation_questions
+from .scorecard_queries import write_world_queries
 from .stage_data import STAGE_SETS, make_stage_data, set_path, write_stage_data
 from .tokenizer import load_tokenizer
 from .verl_rows import write_questions
@@ -103,10 +107,11 @@ def build(
     write_corpus(world, files.corpus)
     report("train and validation questions")
     questions = [each for each in train_questions(world) if each.source in config.train_sources]
+    random.Random(f"training questions {config.seed}").shuffle(questions)
     write_questions(questions, "train", files.train)
     held = [each for group in validation_questions(world).values() for each in group]
     write_questions(held, "val", files.val)
-    written = _write_teacher_data(world, files, config, report)
+    written = [*_write_teacher_data(world, files, config, report), write_world_queries(files.folder, world)]
     base = sorted(path for path in files.base.iterdir() if path.is_file())
     manifest.save(files.folder, config, [files.corpus, files.train, files.val, *written, *base])
     return files

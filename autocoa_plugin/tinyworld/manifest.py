@@ -14,14 +14,16 @@ from ..errors import DataError, nearest
 from .base_model import CHECKSUMS, SHIPPED
 from .stage_config import StageConfig
 
-FORMAT_VERSION = 3  # counted up when the same settings would write other files
+FORMAT_VERSION = 4  # counted up when the same settings would write other files
 SOURCES = ("tinyworld_1hop", "tinyworld_2hop", "tinyworld_3hop", "tinyworld_known")
 FILE_NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What to write: the teacher's seed, the stage data, and which sources of questions go into train.parquet.
+    """What to write: the stage data, and which sources of questions go into train.parquet.
+
+    `seed` is of the teacher's draws and of the order of train.parquet.
 
     Raises `DataError` for a kind of question that does not exist.
     """

@@ -2,8 +2,8 @@
 
 A hydra callback of our recipes: it runs in the launching process (under torchrun: in each) after the configuration is
 composed and before verl's main function. For RL it also builds the search index there, once, with a progress bar, so
-that workers only open it; for SFT it arms the check that names the rows behind a loss that is not finite. What is only
-found later, in the rows, ends as readably.
+that workers only open it (`rl_checks`); for SFT it arms the check that names the rows behind a loss that is not finite.
+What is only found later, in the rows or inside Ray, ends as readably.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..assembly import build_retriever
 from ..data.settings import SftSettings
 from ..errors import AutoCoAError, ConfigError
 from ..settings import Settings
 from .experiment import guard_resume
 from .record_dataset import settings_of_data
-from .runtime import settings_of
+from .rl_checks import check_rl
 
 Kind = Literal["rl", "sft", "pairs"]
 _REQUIRED = {
@@ -61,10 +60,20 @@ class Preflight(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Called by hydra when the job is over: an error of ours, such as a bad row, is one sentence and status 1."""
-        error = job_return._return_value  # `return_value` would raise it
-        if isinstance(error, AutoCoAError):
-            print(f"autocoa: {error}", file=sys.stderr, flush=True)
+        error = own_error(job_return._return_value)  # `return_value` would raise it
+        if error is not None:
+            print(f"autocoa: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
             raise SystemExit(1) from error
+
+
+def own_error(error: object) -> AutoCoAError | None:
+    """Return the error of ours that a job ended with, None when it ended otherwise.
+
+    An error that was raised inside Ray comes wrapped, once per process it passed through; its own text is a traceback.
+    """
+    while isinstance(cause := getattr(error, "cause", None), BaseException):
+        error = cause
+    return error if isinstance(error, AutoCoAError) else None
 
 
 def check(config: DictConfig, kind: Kind = "rl") -> Settings | SftSettings:
@@ -81,14 +90,7 @@ def check(config: DictConfig, kind: Kind = "rl") -> Settings | SftSettings:
     for key, path in _paths(config, kind):
         if not os.path.exists(os.path.expanduser(path)):
             raise ConfigError(f"{key}={path} does not exist")
-    return _check_rl(config) if kind == "rl" else _check_sft(config, kind)
-
-
-def _check_rl(config: DictConfig) -> Settings:
-    settings = settings_of(config)
-    if settings.search is not None and settings.search.backend == "index":
-        build_retriever(settings.search)
-    return settings
+    return check_rl(config) if kind == "rl" else _check_sft(config, kind)
 
 
 def _check_sft(config: DictConfig, kind: Kind) -> SftSettings:
@@ -121,6 +123,3 @@ def _paths(config: DictConfig, kind: Kind) -> Iterator[tuple[str, str]]:
         files = config.data.get(key) or []
         for path in [files] if isinstance(files, str) else list(files):
             yield f"data.{key}", path
-    corpus = OmegaConf.select(config, "autocoa.search.corpus")
-    if corpus:
-        yield "autocoa.search.corpus", corpus

@@ -163,6 +163,66 @@ def test_an_rl_launch_is_guarded_by_its_own_keys(sft, tmp_path):
         guard_resume(config, "rl")
 
 
+@pytest.fixture
+def rl(sft):
+    """Builds the configuration of a stage-1 launch."""
+    base = {
+        "actor_rollout_ref": {"model": {"path": "org/model"}},
+        "data": {"autocoa": "${autocoa}"},
+        "autocoa": {
+            "first_prompt": 0,
+            "routing": {"policy": "steps", "phases": [{"environment": "real", "steps": 3}], "validation": "real"},
+            "world_model": {"author": "self"},
+            "cassette": None,
+            "scorecard": None,
+            "observation_loss": "masked",
+        },
+    }
+
+    def build(**changes):
+        config = OmegaConf.merge(sft(), base)
+        for key, value in changes.items():
+            OmegaConf.update(config, key, value, merge=False)
+        return config
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"autocoa.first_prompt": 48}, r"autocoa.first_prompt=0 \(here 48\)"),
+        (
+            {"autocoa.routing.phases": [{"environment": "real", "steps": 4}]},
+            r"autocoa.routing.phases=\[\{\"environment",
+        ),
+        ({"autocoa.world_model.author": "frozen"}, r'autocoa.world_model.author="self" \(here "frozen"\)'),
+        ({"autocoa.observation_loss": "cross_entropy"}, r"autocoa.observation_loss="),
+        ({"autocoa.cassette": {"path": "a", "mode": "replay"}}, r'autocoa.cassette.mode=nothing \(here "replay"\)'),
+    ],
+)
+def test_who_answers_and_what_is_trained_on_is_part_of_an_experiment(rl, tmp_path, change, said):
+    guard_resume(rl(), "rl")
+    save_checkpoint(tmp_path)
+    with pytest.raises(ConfigError, match=said) as told:
+        guard_resume(rl(**change), "rl")
+    assert "more" not in str(told.value)  # one key, and not its copy under data as well
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"autocoa.cassette": {"path": "a", "mode": "record"}},
+        {"autocoa.scorecard": {"queries": "a", "every": 2}},
+        {"autocoa.routing.validation": "world_model"},
+    ],
+)
+def test_what_is_only_watched_may_change(rl, tmp_path, change):
+    guard_resume(rl(), "rl")
+    save_checkpoint(tmp_path)
+    guard_resume(rl(**change), "rl")
+
+
 _HOLD = """
 import sys, time
 from omegaconf import OmegaConf

@@ -61,6 +61,14 @@ def test_nested_settings_become_dotted_keys():
         "actor_rollout_ref.actor.checkpoint.save_contents",
         "data.micro_batch_size_per_gpu",
         "actor_rollout_ref.rollout.agent.num_workers",
+        "autocoa.dump.folder",
+        "autocoa.scorecard",
+        "autocoa.scorecard.every",
+        "autocoa.cassette.path",
+        "autocoa.routing.validation",
+        "autocoa.search.price_per_1000",
+        "autocoa.world_model.max_concurrency",
+        "autocoa.world_model.api_key_env",
     ],
 )
 def test_where_when_and_how_fast_are_left_out(key):
@@ -69,10 +77,34 @@ def test_where_when_and_how_fast_are_left_out(key):
 
 @pytest.mark.parametrize(
     "key",
-    ["optim.lr", "data.train_batch_size", "actor_rollout_ref.actor.ppo_mini_batch_size", "autocoa.observation_loss"],
+    [
+        "optim.lr",
+        "data.train_batch_size",
+        "actor_rollout_ref.actor.ppo_mini_batch_size",
+        "autocoa.observation_loss",
+        "autocoa.observation_weight",
+        "autocoa.first_prompt",
+        "autocoa.routing.policy",
+        "autocoa.routing.environment",
+        "autocoa.routing.phases",
+        "autocoa.routing.real_calls_per_step",
+        "autocoa.routing.seed",
+        "autocoa.world_model.author",
+        "autocoa.world_model.url",
+        "autocoa.world_model.model",
+        "autocoa.world_model.temperature",
+        "autocoa.cassette.on_miss",
+    ],
 )
 def test_what_changes_what_is_learnt_is_kept(key):
     assert without({key: 1}, (*WRITING, *SPEED)) == {key: 1}
+
+
+def test_a_tape_matters_when_it_answers_and_not_when_it_only_records():
+    patterns = (*WRITING, *SPEED)
+    assert without({"autocoa.cassette": None}, patterns) == without({"autocoa.cassette.mode": "record"}, patterns) == {}
+    replay = {"autocoa.cassette.mode": "replay"}
+    assert without({**replay, "autocoa.cassette.path": "a"}, patterns) == replay
 
 
 @given(SETTINGS)

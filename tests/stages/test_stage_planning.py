@@ -12,6 +12,7 @@ from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.stages.cli import add_parser
 from autocoa_plugin.stages.command import quote, stage_command, stage_environment
 from autocoa_plugin.stages.plan import plan_runs
+from autocoa_plugin.stages.recipe import recipe_files, recipe_value
 from autocoa_plugin.stages.registry import STAGES
 
 
@@ -132,6 +133,109 @@ def test_rl_is_started_without_torchrun_on_the_files_of_the_world(folder):
         command[1:3] == ["-m", "verl.trainer.main_ppo"] and "hardware=cpu" in command and "setting=tinyworld" in command
     )
     assert f"autocoa.search.corpus={folder}/data/corpus.jsonl" in command
+
+
+@pytest.fixture
+def world(folder):
+    """A folder with the files that RL and the first two supervised stages want."""
+    for name in ("train.parquet", "val.parquet", "corpus.jsonl", "pairs.parquet", "coa.parquet", "cot.parquet"):
+        (folder / "data" / name).touch()
+    return folder
+
+
+def commands_of(folder, *stages, **options):
+    return {run.stage.name: stage_command(run) for run in plan_runs(make_plan(folder, *stages, **options))}
+
+
+def given(command, key):
+    """The value that a command gives a key last; None when it says nothing about it."""
+    return next((word.partition("=")[2] for word in reversed(command) if word.lstrip("+").startswith(f"{key}=")), None)
+
+
+FIRST = "autocoa.first_prompt"
+
+
+@pytest.mark.parametrize(
+    ("stages", "options", "expected"),
+    [
+        # the paper's sizes: 80 steps of 48 prompts
+        (("rl1", "rl2"), {}, {"rl1": None, "rl2": "3840"}),
+        (("sft1", "sft2", "rl1", "rl2"), {"setting": "tinyworld"}, {"rl1": None, "rl2": "1280"}),
+        (("rl1", "rl2"), {"overrides": ("rl1:trainer.total_training_steps=20",)}, {"rl2": "960"}),
+        (("rl1", "rl2"), {"overrides": ("data.train_batch_size=4",)}, {"rl2": "320"}),
+        # all real: nothing was used before
+        (("sft1", "sft2", "rl2"), {"overrides": ("rl2:trainer.total_training_steps=96",)}, {"rl2": None}),
+        (("rl2", "rl1", "rl12"), {}, {"rl2": None, "rl1": "768", "rl12": "4608"}),  # 16 x 48, then 80 x 48 more
+        (("rl1", "rl2", "rl12"), {"overrides": (f"rl2:{FIRST}=7",)}, {"rl2": "7", "rl12": "775"}),  # 7 + 16 x 48
+        (("rl1", "rl2"), {"overrides": (f"rl2:{FIRST}=0",)}, {"rl2": "0"}),
+    ],
+)
+def test_an_rl_stage_goes_on_after_the_prompts_of_the_rl_stages_before_it(world, stages, options, expected):
+    commands = commands_of(world, *stages, **options)
+    assert {name: given(commands[name], FIRST) for name in expected} == expected
+
+
+def test_another_file_of_prompts_is_begun_at_its_first(world):
+    other = world / "data" / "other.parquet"
+    other.touch()
+    commands = commands_of(world, "rl1", "rl2", "rl12", overrides=(f"rl2:data.train_files={other}",))
+    assert (given(commands["rl2"], FIRST), given(commands["rl12"], FIRST)) == (None, "3840")
+
+
+def test_an_rl_stage_of_unknown_length_is_named_where_a_later_one_goes_on(world):
+    unknown = "rl1:trainer.total_training_steps=null"
+    assert given(commands_of(world, "rl1", overrides=(unknown,))["rl1"], FIRST) is None
+    with pytest.raises(
+        ConfigError, match=r"rl1: trainer.total_training_steps is None, .* give rl1:trainer.total"
+    ) as told:
+        commands_of(world, "rl1", "rl2", overrides=(unknown,))
+    assert "autocoa.first_prompt=... to the later stage" in str(told.value) and "\n" not in str(told.value)
+    commands = commands_of(world, "rl1", "rl2", overrides=(unknown, f"rl2:{FIRST}=9"))
+    assert given(commands["rl2"], FIRST) == "9"
+
+
+def test_an_rl_stage_that_would_save_nothing_is_refused_before_it_trains(world):
+    with pytest.raises(ConfigError, match=r"rl1: trainer.save_freq=-1 saves nothing"):
+        commands_of(world, "rl1", overrides=("trainer.save_freq=-1",))
+
+
+def test_validation_can_be_left_out_of_an_rl_stage(world):
+    options = ("rl1:trainer.test_freq=-1", "rl1:trainer.val_before_train=false")
+    assert commands_of(world, "rl1", overrides=options)["rl1"][-2:] == [text.removeprefix("rl1:") for text in options]
+
+
+def test_the_rl_stages_are_recipes_of_verls_rl_program_and_a_seed_reaches_their_draws(world):
+    commands = commands_of(world, "rl1", "rl2", "rl12", seed=5)
+    names = {name: command[command.index("--config-name") + 1] for name, command in commands.items()}
+    assert names == {"rl1": "rl_stage1_simulated", "rl2": "rl_stage2_real", "rl12": "rl_curriculum"}
+    for command in commands.values():
+        assert {"data.seed=5", "actor_rollout_ref.rollout.seed=5", "++autocoa.routing.seed=5"} <= set(command)
+        assert command[1:3] == ["-m", "verl.trainer.main_ppo"] and given(command, "trainer.save_freq") is None
+
+
+def test_phases_are_an_override_of_one_stage_although_they_hold_colons(world):
+    phases = "autocoa.routing.phases=[{environment:world_model,steps:3},{environment:real,steps:1}]"
+    assert commands_of(world, "rl12", overrides=(f"rl12:{phases}",))["rl12"][-1] == phases
+    assert commands_of(world, "rl12", overrides=(phases,))["rl12"][-1] == phases
+
+
+def test_a_recipe_is_read_from_its_base_to_its_setting():
+    files = recipe_files(STAGES["rl1"], "cpu", "tinyworld")
+    assert files == ["rl_base.yaml", "rl_stage1_simulated.yaml", "hardware/cpu.yaml", "setting/tinyworld.yaml"]
+    assert recipe_files(STAGES["sft2"], None, "tinyworld") == [
+        "sft_stage2_masked.yaml",
+        "hardware_sft/node8.yaml",
+        "setting/tinyworld_sft2.yaml",
+    ]
+    assert recipe_value("data.train_batch_size", files, ()) == 16
+    assert recipe_value("data.train_batch_size", files[:2], ()) == 48
+    assert recipe_value("data.train_batch_size", files, ("+data.train_batch_size=5",)) == 5
+    assert recipe_value("data.no_such_key", files, ()) is None
+
+
+def test_an_overlay_that_is_not_there_is_named():
+    with pytest.raises(ConfigError, match=r"there is no recipes/hardware/node9\.yaml"):
+        recipe_files(STAGES["rl1"], "node9", None)
 
 
 def test_eight_processes_are_the_default_where_the_hardware_is_no_cpu(folder):

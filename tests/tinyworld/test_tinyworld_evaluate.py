@@ -11,6 +11,7 @@ import asyncio
 import json
 import math
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ from bigram_model import SURE, bigram_model, chain_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocoa_plugin.demo.table import read_results
-from autocoa_plugin.dump import TrajectoryDump
+from autocoa_plugin.dump import TrajectoryDump, read_dump
 from autocoa_plugin.engines.transformers_local import TransformersEngine
 from autocoa_plugin.errors import ConfigError, DataError, TokenizerError
 from autocoa_plugin.limits import Limits
@@ -335,8 +335,10 @@ def test_a_group_is_scored_per_question(played):
 
 def test_the_dump_reads_like_one_of_validation_in_training(played, tmp_path):
     dump_played(TrajectoryDump(tmp_path), "1hop", played)
-    (result,) = read_results(tmp_path, step=0)
-    assert (result.group, result.questions, result.exact_match, result.actions) == ("tinyworld_1hop", 2, 0.5, 0.5)
+    rows = list(read_dump(tmp_path, "val", step=0))
+    assert [row["info"]["data_source"] for row in rows] == ["tinyworld_1hop"] * 2
+    assert sum(row["reward_parts"]["exact_match"] for row in rows) == 1.0
+    assert sum(row["trajectory"].counts.actions for row in rows) == 1
 
 
 def test_train_questions_for_the_perplexity_are_about_the_tail_with_validations_numbers_of_hops(world):
@@ -424,7 +426,8 @@ def test_the_command_prints_tables_and_writes_json_and_trajectories(corpus, tmp_
     assert all(word in printed for word in ("1hop", "stop reasons", "gold prefixes", "perplexity"))
     assert max(map(len, printed.splitlines())) <= 80
     assert json.loads(out.read_text())["teacher_forced"]["all"]["accuracy"] is not None
-    assert [each.questions for each in read_results(dumps, step=0)] == [2, 2, 2, 2]
+    sources = Counter(row["info"]["data_source"] for row in read_dump(dumps, "val", step=0))
+    assert sorted(sources.values()) == [2, 2, 2, 2]
     # a second model's trajectories would be read as the first one's
     assert run(*words, "--trajectories", str(dumps)) == 1
     assert "already holds step_000000." in capsys.readouterr().err
