@@ -12,39 +12,62 @@ pytest.importorskip("psutil", reason="needs the extra verl")
 
 from rich.console import Console
 
-from autocoa_plugin.demo.commands import rl_command
-from autocoa_plugin.demo.judge import StageScore, stage_table
-from autocoa_plugin.demo.table import read_results, results_table, stop_line
-from autocoa_plugin.dump import TrajectoryDump
+from autocoa_plugin.demo.judge import Judgement
+from autocoa_plugin.demo.methods import Method, after_stages, at_step, methods_table, to_dict
+from autocoa_plugin.demo.run import DemoOptions
+from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.launch.memory import MemoryWatch
 from autocoa_plugin.launch.process import LaunchError, launch
-from autocoa_plugin.rewards import Reward
-from autocoa_plugin.trajectory import Counts, Role, Segment, Source, StopReason, Trajectory
+from autocoa_plugin.ledger import Ledger, LedgerEntry
+from autocoa_plugin.stages.result import StageResult
 
 
-def write(folder, step, matches):
-    dump = TrajectoryDump(folder)
-    for index, match in enumerate(matches):
-        trajectory = Trajectory(
-            (1,),
-            (Segment(Role.ANSWER, Source.POLICY, (2,), "x"),),
-            StopReason.ANSWERED,
-            "tinyworld",
-            Counts(actions=index),
-        )
-        reward = Reward(match, "x", {"exact_match": match, "f1": match, "format": 1.0}, ())
-        dump.write(trajectory, reward, step=step, split="val", uid=str(index), info={"data_source": "1hop"})
+def finished(folder, path, seconds, steps=0, **calls):
+    """A finished stage whose ledger says the same for each of its steps."""
+    if steps:
+        ledger = Ledger()
+        for step in range(1, steps + 1):
+            ledger.add("train", step, LedgerEntry(trajectories=1, **calls))
+        ledger.add("val", steps, LedgerEntry(trajectories=1, real_calls=1000))
+        ledger.save(folder / path / "checkpoints" / "ledger.json")
+    stage = path.rpartition("-")[2]
+    return StageResult(stage, path, folder / path, "trained", steps or 10, 0.5, seconds, folder / path / "model")
 
 
-def test_the_table_reads_exact_match_and_actions_from_the_dumps(tmp_path):
-    write(tmp_path, 0, [1.0, 0.0])
-    write(tmp_path, 5, [1.0, 1.0])
-    (before,), (after,) = read_results(tmp_path, 0), read_results(tmp_path, 5)
-    assert (before.exact_match, after.exact_match, after.actions, after.questions) == (0.5, 1.0, 0.5, 2)
-    assert after.stop_reasons == {"answered": 2}
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(results_table([before], [after]))
-    assert "+50.0" in console.export_text() and stop_line([before, after]) == "answered 4"
+def test_a_method_adds_up_the_training_calls_and_seconds_of_its_stages(tmp_path):
+    stages = [finished(tmp_path, "sft1", 30.0), finished(tmp_path, "sft1-rl2", 12.0, 3, real_calls=7)]
+    method = after_stages("both", stages)
+    # validation's thousand calls are no training
+    assert (method.real_calls, method.simulated_calls, method.seconds) == (21, 0, 42.0)
+    assert method.model == tmp_path / "sft1-rl2" / "model"
+
+
+def test_a_method_at_the_switch_of_a_curriculum_has_only_what_came_before_it(tmp_path):
+    run = finished(tmp_path, "sft1-rl12", 60.0, 4, simulated_calls=5)
+    method = at_step("RL-1", [finished(tmp_path, "sft1", 30.0), run], step=3, seconds_after=9.0)
+    assert (method.simulated_calls, method.seconds) == (15, 81.0)
+    assert method.model.relative_to(run.folder).as_posix() == "checkpoints/global_step_3/actor/huggingface"
+
+
+@pytest.mark.parametrize("imagined", [0, 24, 25])
+def test_a_demo_without_an_imagined_or_a_real_step_is_refused(imagined):
+    with pytest.raises(ConfigError, match=rf"at least 1 and less than steps \(24\), got {imagined}"):
+        DemoOptions(steps=24, imagined=imagined)
+
+
+def test_the_table_says_nothing_where_nothing_was_decided(tmp_path):
+    judged = [
+        Judgement({"1hop": 0.0, "2hop": 0.0}, 0.0, None, None, None, 0.0),
+        Judgement({"1hop": 0.5, "2hop": 0.25}, 1.0, 0.9, 0.15, 0.05, 0.92),
+    ]
+    methods = [Method("base", tmp_path), Method("SFT-1&2&3 + RL-1&2", tmp_path, 160, 2400, 421.4)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(methods_table(methods, judged))
+    text = console.export_text()
+    base, trained = (next(line for line in text.splitlines() if name in line) for name in ("base", "RL-1&2"))
+    assert base.split("│")[5].strip() == "-"
+    assert [cell.strip() for cell in trained.split("│")[2:9]] == ["50.0", "25.0", "1.00", "15.0", "160", "2400", "421"]
+    assert to_dict(methods[1], judged[1])["faithful"] == 0.92
 
 
 def test_a_failed_process_is_told_with_the_end_of_its_log(tmp_path):
@@ -66,19 +89,3 @@ def test_memory_of_a_process_and_its_children_is_seen():
     watch = MemoryWatch()
     watch.sample(os.getpid())
     assert watch.peak_bytes > 10_000_000
-
-
-def test_the_command_names_verls_own_program_and_our_recipe(tmp_path):
-    rl = rl_command(tmp_path / "model", tmp_path / "rl", seed=4, steps=7, extra=("trainer.test_freq=3",))
-    assert "verl.trainer.main_ppo" in rl and "trainer.total_training_steps=7" in rl and rl[-1] == "trainer.test_freq=3"
-
-
-def test_the_stages_table_says_nothing_where_nothing_was_decided():
-    scores = [
-        StageScore("base", {"1hop": 0.0, "2hop": 0.0}, 0.0, None, None, None),
-        StageScore("SFT-1", {"1hop": 0.5, "2hop": 0.25}, 1.0, 0.9, 0.15, 0.05),
-    ]
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(stage_table(scores))
-    base, trained = [line for line in console.export_text().splitlines() if "base" in line or "SFT-1" in line]
-    assert base.count("-") == 3 and all(text in trained for text in ("50.0", "25.0", "90.0", "15.0", "5.0"))

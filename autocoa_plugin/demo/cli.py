@@ -13,9 +13,10 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("demo", help="train and evaluate on the embedded world, without an accelerator")
     parser.add_argument("--folder", type=Path, default=Path("outputs/demo"), help="where to write; finished steps stay")
     parser.add_argument("--seed", type=int, default=1, help="of the teacher's data, the stages and GRPO")
-    parser.add_argument("--steps", type=int, default=40, help="GRPO steps")
+    parser.add_argument("--steps", type=int, default=24, help="GRPO steps, imagined and real")
+    parser.add_argument("--imagined", type=int, default=20, help="how many of them imagine (RL-1)")
     parser.add_argument(
-        "overrides", nargs="*", help="further hydra overrides for the GRPO run, such as trainer.test_freq=10"
+        "overrides", nargs="*", help="further hydra overrides for the GRPO runs, such as autocoa.reward.action_cost=0.1"
     )
     parser.set_defaults(run=_run)
 
@@ -25,7 +26,11 @@ def _run(arguments: argparse.Namespace) -> int:
     from .run import DemoOptions, run_demo
 
     options = DemoOptions(
-        folder=arguments.folder, seed=arguments.seed, steps=arguments.steps, extra=tuple(arguments.overrides)
+        folder=arguments.folder,
+        seed=arguments.seed,
+        steps=arguments.steps,
+        imagined=arguments.imagined,
+        extra=tuple(arguments.overrides),
     )
     try:
         run_demo(options)

@@ -18,9 +18,9 @@ pytest.importorskip("verl", reason="needs the extra verl")
 pytest.importorskip("vllm", reason="needs the extra cpu")
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from rl_launch import rl_command
 
 from autocoa_plugin.answers import exact_match
-from autocoa_plugin.demo.commands import rl_command
 from autocoa_plugin.dump import read_dump
 from autocoa_plugin.launch.metrics import read_steps
 from autocoa_plugin.presets import TINYWORLD
