@@ -1,25 +1,35 @@
-"""The rollout as a verl agent loop: messages in, ids with mask, log-probabilities, reward and counts out.
+"""The rollout as a verl agent loop: messages in, ids with masks, log-probabilities, reward and counts out.
 
     - name: autocoa
       _target_: autocoa_plugin.verl_adapters.agent_loop.AutoCoAAgentLoop
 
 verl builds one object per trajectory; everything that costs (codec, environment, index, dump) is shared per process.
+An error after which no rollout could go on honestly becomes a row that says so, and the trainer ends the run (`fatal`).
 Written against verl 0.9.1, `verl/experimental/agent_loop/agent_loop.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
+from ..answers import METRICS
 from ..engines.base import Sampling
+from ..errors import AutoCoAError, ConfigError, ReplayError
+from ..ledger import FIELDS, entry_of
 from ..loop import rollout
 from ..rewards import Reward
 from ..trajectory import StopReason, Trajectory
+from .chain_output import ChainOutput
 from .engine import VerlEngine
+from .fatal import FATAL
 from .golds import gold_answers, judge
 from .runtime import Runtime, shared_runtime
+
+_NOTHING = Reward(0.0, None, {**dict.fromkeys(METRICS, 0.0), "format": 0.0, "action_cost": 0.0}, ())
 
 
 class AutoCoAAgentLoop(AgentLoopBase):
@@ -38,70 +48,125 @@ class AutoCoAAgentLoop(AgentLoopBase):
 
     async def run(self, sampling_params: dict[str, Any], **kwargs: Any) -> AgentLoopOutput:
         """Roll out one prompt; `kwargs` are the columns of the data set row and what the V1 worker injects."""
-        runtime = shared_runtime(self.config, self.tokenizer)
-        prompt_ids = runtime.prompt_ids(list(kwargs["raw_prompt"]), self.template_options)
+        form = Form.of(self.config, self.tokenizer)
         step = int(kwargs.get("global_steps", -1))
+        try:
+            runtime = shared_runtime(self.config, self.tokenizer)
+        except AutoCoAError as error:
+            return fatal_output(error, form, step)
         engine = VerlEngine(
             self.server_manager,
             request_id=f"{kwargs.get('uid', '')}_{kwargs.get('session_id', 0)}",
             sampling_params=sampling_params,
             max_context_tokens=runtime.max_context_tokens,
         )
-        trajectory = await rollout(
-            prompt_ids,
+        try:
+            trajectory = await self._rollout(runtime, engine, sampling_params, kwargs, step)
+        except (ConfigError, ReplayError) as error:
+            return fatal_output(error, form, step)
+        golds = gold_answers(kwargs.get("reward_model"))
+        reward = judge(trajectory, golds, runtime.codec.protocol, runtime.settings.reward)
+        runtime.dump(trajectory, reward, golds, kwargs, step)
+        # verl's trainer converts both to int for every row, so they are never None
+        first = step if engine.first_step is None else engine.first_step
+        last = step if engine.last_step is None else engine.last_step
+        return _output(trajectory, reward, form, (first, last), has_gold=bool(golds))
+
+    async def _rollout(
+        self, runtime: Runtime, engine: VerlEngine, params: Mapping[str, Any], row: Mapping[str, Any], step: int
+    ) -> Trajectory:
+        return await rollout(
+            runtime.prompt_ids(list(row["raw_prompt"]), self.template_options),
             engine=engine,
             environment=runtime.environment,
             codec=runtime.codec,
             limits=runtime.settings.limits,
-            sampling=Sampling(temperature=sampling_params.get("temperature", 1.0)),
-            metadata={"uid": kwargs.get("uid"), "global_step": step, "extra_info": kwargs.get("extra_info")},
+            sampling=Sampling(temperature=params.get("temperature", 1.0)),
+            metadata=metadata_of(row, step),
         )
-        golds = gold_answers(kwargs.get("reward_model"))
-        reward = judge(trajectory, golds, runtime.codec.protocol, runtime.settings.reward)
-        runtime.dump(trajectory, reward, golds, kwargs, step)
-        return _output(trajectory, reward, runtime, engine, step, has_gold=bool(golds))
+
+
+@dataclass(frozen=True)
+class Form:
+    """What verl expects of a row: the longest prompt in tokens, an id to fill in, log-probabilities or none."""
+
+    prompt_length: int
+    end_id: int
+    wants_logprobs: bool
+
+    @classmethod
+    def of(cls, config: Any, tokenizer: Any) -> Form:
+        """Read it from the trainer's configuration."""
+        settings, end_id = config.actor_rollout_ref.rollout, tokenizer.eos_token_id
+        return cls(settings.prompt_length, 0 if end_id is None else end_id, bool(settings.calculate_log_probs))
+
+
+def metadata_of(row: Mapping[str, Any], step: int) -> dict[str, Any]:
+    """What environments may know about a rollout: never the gold answer."""
+    extra = row.get("extra_info")
+    split = extra.get("split", "train") if isinstance(extra, Mapping) else "train"
+    return {
+        "uid": row.get("uid"),
+        "session_id": row.get("session_id", 0),
+        "global_step": step,
+        "split": str(split),
+        "extra_info": extra,
+    }
+
+
+def fatal_output(error: AutoCoAError, form: Form, step: int) -> ChainOutput:
+    """A row that teaches nothing and carries the error's message to the trainer, which raises it."""
+    nothing = Trajectory((form.end_id,), (), StopReason.ABORTED, protocol="")
+    return _output(nothing, _NOTHING, form, (step, step), has_gold=True, fatal=str(error))
 
 
 def _output(
-    trajectory: Trajectory, reward: Reward, runtime: Runtime, engine: VerlEngine, step: int, *, has_gold: bool
-) -> AgentLoopOutput:
+    trajectory: Trajectory, reward: Reward, form: Form, steps: tuple[int, int], *, has_gold: bool, fatal: str = ""
+) -> ChainOutput:
     prompt_ids = list(trajectory.prompt_ids)
-    ids, mask, logprobs = trajectory.response_ids, trajectory.response_mask, trajectory.response_logprobs
+    ids, logprobs = trajectory.response_ids, trajectory.response_logprobs
+    mask, observation_mask = trajectory.response_mask, trajectory.observation_mask
     if not ids:  # verl needs a token to put the reward on; a prompt without room for one is cut, and teaches nothing
-        ids, mask, logprobs = [runtime.end_id], [0], [0.0]
-        prompt_ids = prompt_ids[-runtime.prompt_length :]
+        ids, mask, observation_mask, logprobs = [form.end_id], [0], [0], [0.0]
+        prompt_ids = prompt_ids[-form.prompt_length :]
     counts = trajectory.counts
-    info = reward_extra_info(trajectory, reward, has_gold=has_gold)
-    return AgentLoopOutput(
+    return ChainOutput(
         prompt_ids=prompt_ids,
         response_ids=ids,
         response_mask=mask,
-        response_logprobs=logprobs if runtime.wants_logprobs else None,
+        observation_mask=observation_mask,
+        response_logprobs=logprobs if form.wants_logprobs else None,
         reward_score=reward.total,
         num_turns=counts.turns + counts.actions,
         metrics=AgentLoopMetrics(generate_sequences=counts.engine_seconds, tool_calls=counts.tool_seconds),
         extra_fields={
-            # verl's trainer converts both to int for every row, so they are never None
-            "min_global_steps": step if engine.first_step is None else engine.first_step,
-            "max_global_steps": step if engine.last_step is None else engine.last_step,
+            "min_global_steps": steps[0],
+            "max_global_steps": steps[1],
             "turn_scores": [],
             "tool_rewards": [],
-            "reward_extra_info": info,
+            "reward_extra_info": reward_extra_info(trajectory, reward, has_gold=has_gold, is_fatal=bool(fatal)),
             "autocoa_answer": reward.answer or "",
             "autocoa_stop_reason": str(trajectory.stop_reason),
+            FATAL: fatal,
         },
     )
 
 
-def reward_extra_info(trajectory: Trajectory, reward: Reward, *, has_gold: bool) -> dict[str, float]:
+def reward_extra_info(
+    trajectory: Trajectory, reward: Reward, *, has_gold: bool, is_fatal: bool = False
+) -> dict[str, float]:
     """Numbers of one trajectory under names that every trajectory has; verl averages them in validation.
 
-    `acc` is exact match and becomes verl's core metric; `stop/<reason>` is 1.0 for the reason that ended the loop.
+    `acc` is exact match and becomes verl's core metric; `stop/<reason>` is 1.0 for the reason that ended the loop. The
+    counts of `trajectory.Counts` and the fields of `ledger.LedgerEntry` have their own names.
     """
     info: dict[str, float] = {"acc": reward.parts["exact_match"], **reward.parts}
     info.update({name: float(value) for name, value in vars(trajectory.counts).items()})
+    entry = entry_of(trajectory)
+    info.update({name: float(getattr(entry, name)) for name in FIELDS if name != "trajectories"})
     info.update({f"stop/{reason}": float(trajectory.stop_reason is reason) for reason in StopReason})
     info["forced_answer"] = float(trajectory.forced_answer)
     info["missing_gold"] = float(not has_gold)
     info["response_tokens_trained"] = float(sum(trajectory.response_mask))
+    info["fatal"] = float(is_fatal)
     return info

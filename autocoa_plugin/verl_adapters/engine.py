@@ -35,6 +35,7 @@ class VerlEngine:
         params = {
             **self._params,
             **sampling.options,
+            "temperature": sampling.temperature,  # verl's own for a turn; a world model may have another
             "max_tokens": max_tokens,
             "stop": list(stop),
             "skip_special_tokens": False,  # or stop strings that are special tokens would never match

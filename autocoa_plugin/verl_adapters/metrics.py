@@ -1,27 +1,19 @@
 """Our counters as training metrics, and the one place that names them.
 
-autocoa/em, autocoa/f1, ...         mean over trajectories
-autocoa/real_calls/sum, ...         calls, tokens, seconds and money of the step
-autocoa/stop/<reason>               share of trajectories
+autocoa/exact_match, autocoa/f1, ...   mean over trajectories
+autocoa/real_calls/sum, ...            calls, tokens, seconds and money of the step: the fields of `ledger.LedgerEntry`
+autocoa/run/real_calls, ...            the same since the start of the run (`run_ledger.RunLedger.metrics`)
+autocoa/stop/<reason>                  share of trajectories
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..ledger import FIELDS
+
 # what one wants to know per step as a total; everything is also there as a mean per trajectory
-TOTALS = (
-    "actions",
-    "real_calls",
-    "cached_calls",
-    "simulated_calls",
-    "tool_errors",
-    "tool_timeouts",
-    "tool_seconds",
-    "sampled_tokens",
-    "injected_tokens",
-    "cost",
-)
+TOTALS = tuple(name for name in FIELDS if name != "trajectories")
 
 
 def step_metrics(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from ..settings import Settings, load_settings
 from ..tokenization import Codec
 from ..tokenizer_check import check_tokenizer
 from ..trajectory import Trajectory
+from .budget import shared_budget
 
 _RUNTIMES: dict[int, tuple[Any, Runtime]] = {}
 
@@ -31,7 +32,7 @@ class Runtime:
         self.tokenizer = tokenizer
         self.codec = Codec(tokenizer, get_protocol(self.settings.protocol))
         self.settings.limits.check(self.codec)
-        self.environment = build_environment(self.settings)
+        self.environment = build_environment(self.settings, budget=shared_budget(config, self.settings.routing))
         self.prompt_length: int = rollout.prompt_length
         self.max_context_tokens: int = rollout.get("max_model_len") or self.prompt_length + rollout.response_length
         self.wants_logprobs: bool = bool(rollout.calculate_log_probs)

@@ -1,4 +1,4 @@
-"""The small translators: metrics, `compute_score` for other loops."""
+"""The small translators: metrics, errors that end a run, `compute_score` for other loops."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import pytest
 
 pytest.importorskip("verl", reason="needs the extra verl")
 
-from autocoa_plugin.errors import ConfigError, DataError
+from autocoa_plugin.errors import ConfigError, DataError, TrainingError
+from autocoa_plugin.ledger import FIELDS
+from autocoa_plugin.verl_adapters.fatal import FATAL, raise_if_fatal
 from autocoa_plugin.verl_adapters.metrics import TOTALS, step_metrics
 from autocoa_plugin.verl_adapters.reward import compute_score
 
@@ -20,8 +22,31 @@ def test_means_and_totals_of_a_step_have_their_own_names():
     assert metrics["autocoa/real_calls"] == 2.0 and metrics["autocoa/trajectories"] == 2.0
 
 
+def test_every_field_of_the_ledger_is_summed_in_the_metrics_of_a_step():
+    metrics = step_metrics([dict.fromkeys(TOTALS, 1.0)] * 2)
+    assert {name for name in FIELDS if metrics.get(f"autocoa/{name}/sum") == 2.0} == {*FIELDS} - {"trajectories"}
+
+
 def test_no_trajectories_give_no_metrics():
     assert step_metrics([]) == {}
+
+
+def test_rows_without_a_message_end_nothing():
+    raise_if_fatal([{FATAL: ""}, {}], split="train", step=3)
+    raise_if_fatal([], split="train", step=3)
+
+
+def test_one_fatal_rollout_ends_the_run_with_its_message():
+    rows = [{FATAL: ""}, {FATAL: "no answer on the tape"}, {FATAL: ""}]
+    with pytest.raises(TrainingError) as caught:
+        raise_if_fatal(rows, split="val", step=3)
+    assert str(caught.value) == "step 3, val: 1 of 3 rollouts could not go on: no answer on the tape"
+
+
+def test_of_several_messages_the_most_frequent_is_told():
+    rows = [{FATAL: message} for message in ("a", "b", "b", "c")]
+    with pytest.raises(TrainingError, match=r"4 of 4 rollouts could not go on: b \(2 other messages\)$"):
+        raise_if_fatal(rows, split="train", step=1)
 
 
 def test_compute_score_reads_the_answer_after_the_last_observation():

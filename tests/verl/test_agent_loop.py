@@ -16,12 +16,19 @@ from verl.workers.rollout.replica import TokenOutput
 
 import autocoa_plugin.verl_adapters.plugin  # noqa: F401  -- registers ${autocoa.file:...}
 from autocoa_plugin.dump import read_dump
+from autocoa_plugin.errors import ReplayError, ToolError
+from autocoa_plugin.ledger import FIELDS
+from autocoa_plugin.testing import ScriptedEnvironment
 from autocoa_plugin.tinyworld.base_model import export_base
 from autocoa_plugin.tinyworld.tokenizer import load_tokenizer
 from autocoa_plugin.verl_adapters.agent_loop import AutoCoAAgentLoop
+from autocoa_plugin.verl_adapters.fatal import FATAL
+from autocoa_plugin.verl_adapters.runtime import shared_runtime
 
 SEARCH = "<think> First I need the country of Brerkstad Moor . <begin_search> Brerkstad Moor country </end_search>"
 ANSWER = "So the country of Brerkstad Moor is Sithland . </think> \\boxed{ Sithland } <|im_end|>"
+IMAGINED = "Brerkstad Moor : Brerkstad Moor is a city in Sithland . </search_result>"
+SIMULATED = ("++autocoa.routing.policy=fixed", "++autocoa.routing.environment=world_model")
 
 
 class ScriptedServer:
@@ -37,8 +44,7 @@ class ScriptedServer:
         return TokenOutput(token_ids=ids, log_probs=[-0.5] * len(ids), stop_reason="completed", extra_fields=extra)
 
 
-@pytest.fixture
-def world(tmp_path):
+def build_world(tmp_path, *overrides):
     """Configuration, tokenizer and one-document corpus."""
     export_base(tmp_path / "model")
     (tmp_path / "corpus.jsonl").write_text(
@@ -49,11 +55,23 @@ def world(tmp_path):
         [
             *("hardware=cpu", "setting=tinyworld", f"actor_rollout_ref.model.path={tmp_path}/model"),
             *("data.train_files=a", "data.val_files=b", f"autocoa.search.corpus={tmp_path}/corpus.jsonl"),
-            f"trainer.default_local_dir={tmp_path}/out",
+            *(f"trainer.default_local_dir={tmp_path}/out", *overrides),
         ],
     )
     OmegaConf.resolve(config)
     return config, load_tokenizer(tmp_path / "model"), tmp_path
+
+
+@pytest.fixture
+def world(tmp_path):
+    """Real search."""
+    return build_world(tmp_path)
+
+
+@pytest.fixture
+def simulated(tmp_path):
+    """The policy imagines every observation."""
+    return build_world(tmp_path, *SIMULATED)
 
 
 def run(world, turns, **row):
@@ -150,3 +168,91 @@ def test_the_trajectory_is_dumped_with_its_step_group_and_provenance(world):
     (row,) = read_dump(world[2] / "out" / "trajectories", "train", 3)
     assert row["uid"] == "u1" and row["info"]["session"] == 2 and row["info"]["golds"] == ["Sithland"]
     assert row["trajectory"].response_ids == output.response_ids
+
+
+def test_real_observations_are_marked_in_a_mask_of_their_own(world):
+    output, _ = run(world, [SEARCH, ANSWER])
+    assert output.observation_mask == [1 - bit for bit in output.response_mask]
+    assert 0 < sum(output.observation_mask) == output.extra_fields["reward_extra_info"]["real_observation_tokens"]
+
+
+def test_an_imagined_observation_is_sampled_and_neither_trained_on_nor_taken_for_a_real_one(simulated):
+    output, server = run(simulated, [SEARCH, IMAGINED, ANSWER])
+    first, second, third = (call["prompt_ids"] for call in server.asked)
+    n_search = len(second) - len(first) - 1  # the world model is shown the opening tag as well, one token
+    n_observation = len(third) - len(first) - n_search
+    n_imagined = len(simulated[1].encode(IMAGINED, add_special_tokens=False))
+    assert output.prompt_ids + output.response_ids[: n_search + n_observation] == third
+    assert output.response_ids[n_search + 1 :][:n_imagined] == simulated[1].encode(IMAGINED, add_special_tokens=False)
+    assert output.response_mask[n_search:][:n_observation] == [0] * n_observation
+    assert sum(output.response_mask) == len(output.response_ids) - n_observation
+    assert output.observation_mask == [0] * len(output.response_ids)
+    # sampled by the policy, so they have log-probabilities; the tags around them have none
+    assert output.response_logprobs[n_search:][:n_observation].count(-0.5) == n_imagined
+
+
+def test_a_simulated_trajectory_is_counted_as_one(simulated):
+    info = run(simulated, [SEARCH, IMAGINED, ANSWER])[0].extra_fields["reward_extra_info"]
+    assert (info["simulated_calls"], info["real_calls"], info["cached_calls"]) == (1.0, 0.0, 0.0)
+    n_imagined = len(simulated[1].encode(IMAGINED, add_special_tokens=False))
+    assert info["sampled_observation_tokens"] == n_imagined and info["real_observation_tokens"] == 0.0
+    assert info["sampled_tokens"] == sum(info[f"{role}_tokens"] for role in ("thought", "action", "answer"))
+
+
+def test_real_and_simulated_trajectories_have_the_same_fields(world, tmp_path):
+    outputs = [
+        run(world, [SEARCH, ANSWER])[0],
+        run(build_world(tmp_path / "simulated", *SIMULATED), [SEARCH, IMAGINED, ANSWER])[0],
+    ]
+    keys = [(set(output.extra_fields), set(output.extra_fields["reward_extra_info"])) for output in outputs]
+    assert keys[0] == keys[1] and set(outputs[0].as_dict()) == set(outputs[1].as_dict())
+
+
+def test_every_field_of_the_ledger_is_a_number_of_the_trajectory(world):
+    info = run(world, [SEARCH, ANSWER])[0].extra_fields["reward_extra_info"]
+    assert {*FIELDS} - info.keys() == {"trajectories"}
+
+
+def test_validation_is_real_while_training_is_simulated(simulated):
+    output, server = run(simulated, [SEARCH, ANSWER], extra_info={"split": "val"})
+    assert len(server.asked) == 2 and output.extra_fields["reward_extra_info"]["real_calls"] == 1.0
+
+
+def test_a_replay_without_an_answer_becomes_a_row_that_teaches_nothing_and_says_why(world):
+    normal, _ = run(world, [SEARCH, ANSWER])
+    environment = ScriptedEnvironment(lambda action: ReplayError(f"{action.parameters!r} is not on the tape"))
+    shared_runtime(world[0], world[1]).environment = environment
+    output, _ = run(world, [SEARCH])
+    assert output.extra_fields[FATAL] == "'Brerkstad Moor country' is not on the tape"
+    assert output.extra_fields["reward_extra_info"]["fatal"] == 1.0
+    assert normal.extra_fields[FATAL] == "" and normal.extra_fields["reward_extra_info"]["fatal"] == 0.0
+    assert output.response_mask == output.observation_mask == [0] and output.reward_score == 0.0
+    assert output.as_dict().keys() == normal.as_dict().keys()
+    assert output.extra_fields.keys() == normal.extra_fields.keys()
+    assert output.extra_fields["reward_extra_info"].keys() == normal.extra_fields["reward_extra_info"].keys()
+    assert all(isinstance(value, float) for value in output.extra_fields["reward_extra_info"].values())
+    assert (output.extra_fields["min_global_steps"], output.extra_fields["max_global_steps"]) == (3, 3)
+
+
+def test_a_tool_that_fails_is_no_reason_to_end_the_run(world):
+    shared_runtime(world[0], world[1]).environment = ScriptedEnvironment(lambda action: ToolError("down"))
+    output, _ = run(world, [SEARCH, ANSWER])
+    info = output.extra_fields["reward_extra_info"]
+    assert output.extra_fields[FATAL] == "" and (info["tool_errors"], info["real_observation_tokens"]) == (1.0, 0.0)
+
+
+def test_a_schedule_that_has_ended_ends_the_run(tmp_path):
+    phases = "++autocoa.routing={policy:steps,phases:[{environment:world_model,steps:2}]}"
+    output, _ = run(build_world(tmp_path, phases), [SEARCH])  # step 3
+    assert "routing.phases cover 2 steps" in output.extra_fields[FATAL] and "step 3" in output.extra_fields[FATAL]
+
+
+def test_a_configuration_that_cannot_be_built_in_the_worker_ends_the_run_too(tmp_path):
+    world = build_world(tmp_path, "autocoa.limits.answer_reserve_tokens=1")
+    output, server = run(world, [])
+    assert "answer_reserve_tokens" in output.extra_fields[FATAL] and server.asked == []
+
+
+def test_a_bug_is_not_hidden_as_a_fatal_row(world):
+    with pytest.raises(TypeError, match="not iterable"):
+        run(world, [SEARCH, ANSWER], raw_prompt=None)

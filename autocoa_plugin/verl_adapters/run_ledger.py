@@ -1,0 +1,100 @@
+"""The ledger of a training run: opened with the run, added to with each batch, saved at once.
+
+    replay buffer ──sample──> batch ──rows_of──> extra_fields ──> Ledger ──> <trainer.default_local_dir>/ledger.json
+
+A batch is counted when it leaves the replay buffer, before it is trained on: a checkpoint is then never ahead of the
+ledger, and a run that resumes from it finds every step that the checkpoint contains.
+What an entry is stands in `ledger.py`; `trainer.py` says when.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import transfer_queue as tq
+
+from ..ledger import FIELDS, FILE_NAME, Ledger, LedgerEntry
+from ..scorecard.card import Spent
+
+
+def real_keys(batch: Any) -> list[str]:
+    """The keys of a batch's trajectories, in order; rows that verl added as padding are left out."""
+    return [key for key, tag in zip(batch.keys, batch.tags, strict=True) if not tag.get("is_padding", False)]
+
+
+def rows_of(batch: Any) -> list[dict[str, Any]]:
+    """The `extra_fields` of a batch's trajectories, in the order of `real_keys`."""
+    keys = real_keys(batch)
+    if not keys:
+        return []
+    data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
+    fields: list[Any] = [getattr(row, "data", row) for row in list(data["extra_fields"])]
+    return fields
+
+
+def scorecard_entry(spent: Spent) -> LedgerEntry:
+    """What a scorecard cost; it has no trajectories, and its observations were sampled to be looked at."""
+    numbers = asdict(spent)
+    return LedgerEntry(sampled_observation_tokens=numbers.pop("sampled_tokens"), **numbers)
+
+
+class WatchedBuffer:
+    """verl's replay buffer; each batch is shown to `inspect(batch, step, split)` before anyone else sees it."""
+
+    def __init__(self, buffer: Any, inspect: Callable[[Any, int, str], None]) -> None:
+        self._buffer, self._inspect = buffer, inspect
+
+    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> Any:
+        """As verl's own; raises what `inspect` raises."""
+        batch, metrics = self._buffer.sample(
+            global_steps=global_steps, partition_id=partition_id, batch_size=batch_size
+        )
+        self._inspect(batch, global_steps, partition_id)
+        return batch, metrics
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._buffer, name)
+
+
+class RunLedger:
+    """The ledger of one run folder, as the trainer writes it."""
+
+    def __init__(self, path: Path, ledger: Ledger) -> None:
+        self.path, self.ledger = path, ledger
+
+    @classmethod
+    def open(cls, folder: str | Path, *, first_step: int, starts_over: bool = False) -> RunLedger:
+        """Open the ledger of a run whose next training step is `first_step`; 1 is the first.
+
+        `starts_over`: another run was here and is not gone on with; its ledger is set aside as `ledger.json.before`.
+        Raises `DataError` when the file is not a ledger.
+        """
+        path = Path(folder) / FILE_NAME
+        if starts_over and path.exists():
+            os.replace(path, f"{path}.before")
+        ledger = Ledger.load(path) if path.exists() else Ledger()
+        ledger.resume(first_step)
+        return cls(path, ledger)
+
+    def begin(self, split: str, step: int) -> None:
+        """Say that a validation or scorecard begins: what the same one has cost before is moved to `repeated`."""
+        self.ledger.begin(split, step)
+
+    def add(self, split: str, step: int, entry: LedgerEntry) -> None:
+        """Add an entry and save."""
+        self.ledger.add(split, step, entry)
+        self.ledger.save(self.path)
+
+    def count(self, split: str, step: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add the trajectories behind `extra_fields` rows and save."""
+        entries = (LedgerEntry.read({**row["reward_extra_info"], "trajectories": 1}) for row in rows)
+        self.add(split, step, sum(entries, LedgerEntry()))
+
+    def metrics(self) -> dict[str, float]:
+        """Totals of the run so far, validation and scorecards included: `autocoa/run/<field>`."""
+        total = self.ledger.total()
+        return {f"autocoa/run/{name}": float(getattr(total, name)) for name in FIELDS}
