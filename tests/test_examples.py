@@ -24,6 +24,12 @@ PRINTS = {
         "pair, 25 shared response tokens, the acting side is chosen",
         "a broken row: row 'row 2': ",
     ],
+    "07_imagined_then_real.py": [
+        "step 80, imagined: answer 'Lahore', reward 0.0",
+        "calls: 0 real, 0 replayed, 1 imagined",
+        "step 81, real: answer 'Bombay', reward 1.0",
+        "calls: 0 real, 1 replayed, 0 imagined",
+    ],
     "04_search_tinyworld.py": ["2 actions, 2 real calls, 0 cached", "2 actions, 0 real calls, 2 cached"],
 }
 
