@@ -209,6 +209,7 @@ class _Rollout:
         if observation.is_closed:
             tail = self.codec.after_observation(tool, observation.text)
         if len(head.ids) + len(generation.ids) + len(tail.ids) > self._observation_room():
+            self.builder.counts.discarded_observation_tokens += len(generation.ids)
             return StopReason.MAX_RESPONSE_TOKENS
         self.builder.add_injected(head, Role.OBSERVATION, Source.ENVIRONMENT)
         source = Source.POLICY if observation.is_own else Source.ENVIRONMENT

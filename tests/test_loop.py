@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -297,6 +298,17 @@ def test_an_observation_sampled_by_the_policy_is_masked_and_keeps_its_log_probab
     at = trajectory.response_ids.index(ord("i"), 28)
     assert trajectory.response_mask[at] == 0 and trajectory.counts.sampled_observation_tokens == 9
     assert tuple(trajectory.prompt_ids) + tuple(trajectory.response_ids[: -len(ANSWER) + 4]) == engine.prompts[1]
+
+
+def test_an_imagined_observation_that_does_not_fit_is_left_out_and_its_tokens_are_counted():
+    sampled = Generation(tuple(map(ord, "x" * 400)), None, FinishReason.LENGTH)
+    imagined = Observation("x" * 400, Origin.WORLD_MODEL, generation=sampled)
+    trajectory, _, _ = run(
+        [SEARCH.format("q"), "42}"], {"q": imagined}, limits=replace(ROOMY, max_observation_tokens=200)
+    )
+    assert trajectory.stop_reason is StopReason.MAX_RESPONSE_TOKENS
+    assert trajectory.counts.discarded_observation_tokens == 400 and trajectory.counts.simulated_calls == 1
+    assert not any(segment.role is Role.OBSERVATION for segment in trajectory.segments)
 
 
 def test_search_r1_ends_at_the_closed_answer_and_acts_outside_the_thought():

@@ -1,10 +1,11 @@
-"""verl's prompts, from the one at which an earlier stage stopped.
+"""verl's prompts, from the one at which an earlier stage stopped, each saying whether it is trained on.
 
     data:
       custom_cls: {path: pkg://autocoa_plugin.verl_adapters.prompt_dataset, name: PromptDataset}
       autocoa: ${autocoa}
 
-Rows and filters are verl's; only the order of the training prompts is ours (`prompt_order`).
+Rows and filters are verl's; ours are the order of the training prompts (`prompt_order`) and `extra_info.split`, by
+which rollouts know training from validation: verl does not tell them, and routing and budget depend on it.
 Written against verl 0.9.1, `verl/utils/dataset/rl_dataset.py`.
 """
 
@@ -18,8 +19,10 @@ from .prompt_order import order_of
 
 
 class PromptDataset(RLHFDataset):
-    """`RLHFDataset` whose training prompts begin at `autocoa.first_prompt`; validation prompts are as in their file.
+    """`RLHFDataset` whose training prompts begin at `autocoa.first_prompt`; validation prompts are in their file's order.
 
+    `extra_info.split` is "train" on training prompts; on others what the file says, "val" where it says "train" or
+    nothing.
     Raises `DataError` when the training prompts do not fill a step, `ConfigError` when a drawn order is to go on.
     """
 
@@ -38,6 +41,14 @@ class PromptDataset(RLHFDataset):
             order = order_of(len(self.dataframe), self.config)
             if order != range(len(self.dataframe)):
                 self.dataframe = self.dataframe.select(order)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        """Return verl's row with its split."""
+        row = super().__getitem__(item)
+        extra = dict(row.get("extra_info") or {})
+        said = str(extra.get("split") or "train")
+        extra["split"] = "train" if self._is_training else "val" if said == "train" else said
+        return {**row, "extra_info": extra}
 
 
 def _listed(files: Any) -> list[str]:

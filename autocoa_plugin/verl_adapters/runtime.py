@@ -35,8 +35,6 @@ class Runtime:
         self.environment = build_environment(self.settings, budget=shared_budget(config, self.settings.routing))
         self.prompt_length: int = rollout.prompt_length
         self.max_context_tokens: int = rollout.get("max_model_len") or self.prompt_length + rollout.response_length
-        self.wants_logprobs: bool = bool(rollout.calculate_log_probs)
-        self.end_id: int = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else 0
         dump = self.settings.dump
         self._dump = TrajectoryDump(dump.folder, train_share=dump.train_share) if dump.folder else None
 

@@ -142,3 +142,13 @@ def test_any_two_launches_follow_one_order(prompts, step, steps_before, steps_af
         whole = launch(0, steps_before + steps_after)
         assert launch(steps_before * step, steps_after) == whole[steps_before * step :]
         assert sorted(order_of(prompts, plain(steps_before, step))) == list(range(prompts))
+
+
+def test_every_row_says_whether_it_is_trained_on_whatever_its_file_says(files):
+    folder = files(BATCH)  # rows without extra_info
+    assert {make(data_config(folder))[row]["extra_info"]["split"] for row in range(BATCH)} == {"train"}
+    assert make(data_config(folder), is_train=False)[0]["extra_info"]["split"] == "val"
+    for said, heard in (("train", "val"), ("test", "test")):
+        row = {"prompt": [{"role": "user", "content": "?"}], "data_source": "x", "extra_info": {"split": said}}
+        pq.write_table(pa.Table.from_pylist([row]), folder / "val.parquet")
+        assert make(data_config(folder), is_train=False)[0]["extra_info"] == {"split": heard}
