@@ -60,13 +60,13 @@ def test_the_table_says_nothing_where_nothing_was_decided(tmp_path):
         Judgement({"1hop": 0.0, "2hop": 0.0}, 0.0, None, None, None, 0.0),
         Judgement({"1hop": 0.5, "2hop": 0.25}, 1.0, 0.9, 0.15, 0.05, 0.92),
     ]
-    methods = [Method("base", tmp_path), Method("SFT-1&2&3 + RL-1&2", tmp_path, 160, 2400, 421.4)]
+    methods = [Method("base", tmp_path), Method("SFT-1&2&3 RL-1&2", tmp_path, 160, 2400, 421.4)]
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(methods_table(methods, judged))
     text = console.export_text()
     base, trained = (next(line for line in text.splitlines() if name in line) for name in ("base", "RL-1&2"))
-    assert base.split("│")[5].strip() == "-"
-    assert [cell.strip() for cell in trained.split("│")[2:9]] == ["50.0", "25.0", "1.00", "15.0", "160", "2400", "421"]
+    assert base.split() == ["base", "0.0", "0.0", "0.00", "-", "0", "0", "0"]
+    assert trained.split() == [*["SFT-1&2&3", "RL-1&2", "50.0", "25.0", "1.00", "15.0", "160", "2400", "421"]]
     assert to_dict(methods[1], judged[1])["faithful"] == 0.92
 
 

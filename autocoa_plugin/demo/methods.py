@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..ledger import FILE_NAME, Ledger
@@ -61,15 +62,12 @@ def _calls(checkpoints: Path, last_step: int | None = None) -> tuple[int, int]:
 
 
 def methods_table(methods: Sequence[Method], judgements: Sequence[Judgement]) -> Table:
-    """One row per method; percentages but for actions (per question), calls and seconds (of training)."""
+    """One row per method; 80 columns wide. Percentages but for actions per question, calls and seconds."""
     groups = list(judgements[0].exact_match)
-    table = Table(
-        title="held-out questions, greedy, real retrieval: exact match by group (%), and the training behind it",
-        title_justify="left",
-    )
-    table.add_column("")
-    for column in (*groups, "actions", "un-\nneeded", "real\ncalls", "imagi-\nned", "train\ns"):
-        table.add_column(column, justify="right")
+    table = Table(title="held-out questions, greedy, real retrieval", title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table.add_column("exact match %", no_wrap=True)
+    for column in (*groups, "actions", "un-\nneeded", "real\ncalls", "imagined\ncalls", "training\nseconds"):
+        table.add_column(column, justify="right", no_wrap=True)
     for method, judgement in zip(methods, judgements, strict=True):
         matches = [f"{100 * judgement.exact_match[group]:.1f}" for group in groups]
         unneeded = "-" if judgement.unneeded_search is None else f"{100 * judgement.unneeded_search:.1f}"

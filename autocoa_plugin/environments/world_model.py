@@ -23,6 +23,7 @@ from .settings import WorldModelSettings
 if TYPE_CHECKING:
     from .authors import Author
 
+_MAX_STOPS = 4  # OpenAI's limit, and vLLM's server's; what is not stopped at is cut away (`repair.py`)
 _DISCARDED = "discarded_observation_tokens"
 
 
@@ -66,9 +67,10 @@ class WorldModel:
         return min(room, self._settings.max_tokens or room)
 
     async def _imagine(self, action: Action, tool: Tool, context: Context, max_tokens: int) -> Generation | str:
-        close = tool.observation.close
+        protocol, close = context.codec.protocol, tool.observation.close
         # sampling ends at a nested action or answer at once, instead of being paid for and cut away
-        stop = (close, *(tag for tag in context.codec.protocol.tags() if tag != close))
+        likely = (close, *(each.action.open for each in protocol.tools), protocol.answer.open, *protocol.tags())
+        stop = tuple(dict.fromkeys(likely))[:_MAX_STOPS]
         timeout_s = self._settings.timeout_s
         try:
             async with asyncio.timeout(timeout_s):

@@ -19,7 +19,7 @@ from .prompt_order import order_of
 
 
 class PromptDataset(RLHFDataset):
-    """`RLHFDataset` whose training prompts begin at `autocoa.first_prompt`; validation prompts are in their file's order.
+    """`RLHFDataset` whose training prompts begin at `autocoa.first_prompt`; validation keeps its file's order.
 
     `extra_info.split` is "train" on training prompts; on others what the file says, "val" where it says "train" or
     nothing.

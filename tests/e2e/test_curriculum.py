@@ -51,6 +51,7 @@ from autocoa_plugin.trajectory import Role, Source, Trajectory
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 SIMULATED, REAL = (1, 2, 3), 4
 PROMPTS, SAMPLES = 4, 4
+WEIGHT, CARD_EVERY = 0.1, 2
 PHASES = "[{environment:world_model,steps:3},{environment:real,steps:1}]"
 
 # stage 2 teaches the policy to search, stage 3 what an observation looks like
@@ -124,6 +125,9 @@ def curriculum_command(model: Path, folder: Path, url: str) -> list[str]:
         "autocoa.search.backend": "search_r1",
         "++autocoa.search.url": url,
         "++autocoa.search.price_per_1000": 5.0,
+        "autocoa.observation_loss": "cross_entropy",
+        "autocoa.observation_weight": WEIGHT,
+        "autocoa.scorecard": f"{{queries:{folder / 'world' / 'scorecard.jsonl'},every:{CARD_EVERY},limit:3}}",
         "++autocoa.cassette.path": folder / "run.cassette",
         "++autocoa.cassette.mode": "record",
     }
@@ -173,7 +177,7 @@ def metrics(run: Path, step: int) -> dict[str, float]:
 
 def test_the_server_was_asked_in_the_last_step_only(run):
     entries = ledger(run).entries
-    assert set(entries) == {("train", step) for step in (*SIMULATED, REAL)}
+    assert {step for split, step in entries if split == "train"} == {*SIMULATED, REAL}
     assert [entries["train", step].real_calls for step in SIMULATED] == [0, 0, 0]
     assert entries["train", REAL].real_calls > 0
 
@@ -208,12 +212,12 @@ def test_the_ledger_is_the_sum_of_the_dumped_trajectories(run):
 
 
 def test_verls_metrics_say_what_the_ledger_says(run):
-    book, real_calls = ledger(run), 0
+    book = ledger(run)
     for step in (*SIMULATED, REAL):
         entry, logged = book.entries["train", step], metrics(run, step)
-        real_calls += entry.real_calls
+        so_far = [each.real_calls for (_, number), each in book.entries.items() if number <= step]
         assert logged["autocoa/simulated_calls/sum"] == entry.simulated_calls
-        assert logged["autocoa/run/real_calls"] == real_calls
+        assert logged["autocoa/run/real_calls"] == sum(so_far)
     assert metrics(run, REAL)["autocoa/run/cost"] == pytest.approx(book.total().cost)
 
 
@@ -244,6 +248,27 @@ def test_imagined_observations_are_never_taken_for_real_ones(run):
         if segment.call is not None and segment.call.outcome == "ok"
     )
     assert metrics(run, REAL)["autocoa/observation_tokens"] == expected > 0
+
+
+def test_the_actors_loss_has_the_observation_term_where_observations_are_real_only(run):
+    for step in SIMULATED:
+        assert "actor/observation_loss" not in metrics(run, step)
+    real = metrics(run, REAL)
+    assert real["actor/observation_loss"] == pytest.approx(WEIGHT * real["actor/observation_nats"])
+    # one on-policy update: the actor's log-probabilities before it are those of the trainer's own measure
+    assert real["actor/observation_nats"] == pytest.approx(real["autocoa/observation_nats"], rel=1e-3)
+
+
+def test_the_scorecard_was_measured_before_training_and_every_second_step(run):
+    entries = ledger(run).entries
+    cards = sorted(step for split, step in entries if split == "scorecard")
+    assert cards == [0, CARD_EVERY, 2 * CARD_EVERY]
+    for step in (0, *SIMULATED, REAL):
+        has_card = any(name.startswith("scorecard/train/") for name in metrics(run, step))
+        assert has_card == (step in cards)
+    # three queries of each group; later cards find the answers in the cache
+    assert [entries["scorecard", step].real_calls for step in cards] == [6, 0, 0]
+    assert len(list((run / "rl" / "scorecards").glob("*.json"))) == len(cards)
 
 
 @pytest.fixture(scope="module")

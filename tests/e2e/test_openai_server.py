@@ -247,7 +247,7 @@ def test_a_frozen_checkpoint_imagines_in_ids_that_are_its_own_greedy_continuatio
     start = len(prompt) + len(codec.encode(SEARCH.format("birthplace of it", "it birthplace"))) + len(head.ids)
     body = next(each for each in trajectory.segments if each.call is not None)
     whole = [*trajectory.prompt_ids, *trajectory.response_ids]
-    assert trajectory.counts.simulated_calls == 1 and trajectory.counts.tool_errors == 0
+    assert body.call is not None and body.call.error is None and trajectory.counts.simulated_calls == 1
     assert tuple(whole[start : start + len(body.ids)]) == body.ids
     assert ask(url, whole[:start], len(body.ids)).ids == body.ids
     # another model than the policy sampled them: no log-probabilities of the policy, and never trained on

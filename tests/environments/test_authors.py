@@ -173,7 +173,8 @@ def test_a_frozen_checkpoint_is_shown_the_rollouts_own_ids_and_its_ids_come_back
     (body,) = server.bodies("/v1/completions")
     shown = "q<think><begin_search>capital of France</end_search>\n\n<search_result>"
     assert body["prompt"] == CODEC.encode(shown) and body["temperature"] == 0.7
-    assert body["stop"] == ["</search_result>", *(tag for tag in AUTOCOA.tags() if tag != "</search_result>")]
+    # four are what OpenAI's and vLLM's servers take
+    assert body["stop"] == ["</search_result>", "<begin_search>", "<begin_calculate>", "\\boxed{"]
     head, imagined, tail = observations(trajectory)
     assert (imagined.ids, imagined.text) == (tuple(CODEC.encode(PARIS)), PARIS) and tail.text == "\n\n"
     assert {each.source for each in (head, imagined, tail)} == {Source.ENVIRONMENT} and imagined.logprobs is None
