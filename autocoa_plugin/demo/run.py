@@ -187,14 +187,17 @@ class _Demo:
             *steps,
             f"articles imagined word for word: SFT-1&2 {faithful['SFT-1&2']}, SFT-1&2&3 {faithful['SFT-1&2&3']}",
             "seconds: " + ", ".join(f"{name} {value:.0f}" for name, value in self.seconds.items()),
-            f"wall clock: {sum(self.seconds.values()):.0f} s, peak memory of all processes: "
-            f"{self.memory.peak_bytes / 1e9:.1f} GB",
+            f"wall clock: {sum(self.seconds.values()):.0f} s{self._memory()}",
             f"data card:    {self.world.stages / 'data_card.md'}",
             f"ledger:       {self.curriculum[-1].folder / 'checkpoints' / 'ledger.json'}",
             f"trajectories: {self.curriculum[-1].folder / 'checkpoints' / 'trajectories'}",
             f"results:      {self.folder / 'results.json'}",
         )
         self.console.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+    def _memory(self) -> str:
+        peak = self.memory.peak_bytes  # 0: everything was finished before
+        return f", peak memory of all processes: {peak / 1e9:.1f} GB" if peak else ""
 
     def _pairs(self) -> list[tuple[Method, Judgement]]:
         return list(zip(self._methods(), self.judgements, strict=True))
