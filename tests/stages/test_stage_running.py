@@ -183,7 +183,9 @@ def test_a_checkpoint_without_weights_is_no_hand_over(folder, monkeypatch):
 
 
 _MAIN = """
-import sys
+import signal, sys
+# a shell's background job starts with Ctrl-C ignored, and so would everything below it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from fakes import REGISTRY, make_plan
 from autocoa_plugin.stages.run import run_stages
