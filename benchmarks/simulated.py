@@ -32,7 +32,7 @@ from autocoa_plugin.tinyworld.teacher_forcing import gold_trajectories
 
 RESULTS = Path(__file__).parent / "results"
 STEPS, SWITCHES, ACTION_COST = 48, (24, 36, 40, 42), 0.1  # 1:1, 3:1, 5:1, 7:1
-LAMBDAS = (0.1, 0.5)
+LAMBDAS = (0.02, 0.1, 0.5)
 Result = dict[str, Any]
 
 

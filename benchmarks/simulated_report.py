@@ -42,6 +42,7 @@ _COST = {
 _LAMBDA = {
     "start": "SFT-1&2",
     "real 48": "lambda 0",
+    "lambda 0.02: real 48": "lambda 0.02",
     "lambda 0.1: real 48": "lambda 0.1",
     "lambda 0.5: real 48": "lambda 0.5",
 }
