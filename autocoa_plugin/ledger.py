@@ -13,12 +13,12 @@ When entries are added is `verl_adapters.run_ledger`'s business.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .atomic import write_atomically
 from .errors import DataError
 from .trajectory import Role, Trajectory
 
@@ -149,11 +149,7 @@ class Ledger:
 
     def save(self, path: str | Path) -> None:
         """Write the file; a reader sees the old one or the new one whole."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_atomically(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> Ledger:

@@ -21,6 +21,7 @@ import torch
 
 from autocoa_plugin.engines.base import Generation, Sampling
 from autocoa_plugin.engines.transformers_local import TransformersEngine
+from autocoa_plugin.environments.author_ids import imagination_ids
 from autocoa_plugin.environments.base import Context, Environment
 from autocoa_plugin.environments.settings import WorldModelSettings
 from autocoa_plugin.environments.world_model import WorldModel
@@ -51,10 +52,8 @@ class LocalAuthor:
         self, action: Action, context: Context, *, max_tokens: int, stop: Sequence[str]
     ) -> Generation | str:
         """Sample greedily after the observation's opening tag."""
-        head, _ = context.codec.observation_frame(context.codec.protocol.tool(action.tool))
-        engine = self.engine or context.engine
-        greedy = Sampling(temperature=0.0)
-        return await engine.generate([*context.ids, *head.ids], max_tokens=max_tokens, stop=stop, sampling=greedy)
+        engine, ids = self.engine or context.engine, imagination_ids(action, context)
+        return await engine.generate(ids, max_tokens=max_tokens, stop=stop, sampling=Sampling(temperature=0.0))
 
 
 @dataclass(frozen=True)

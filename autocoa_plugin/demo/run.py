@@ -22,7 +22,7 @@ from rich.console import Console
 
 from ..config import require
 from ..launch.memory import MemoryWatch
-from ..launch.metrics import merge_steps
+from ..stages.launches import Launches
 from ..stages.plan import StagePlan
 from ..stages.result import StageResult
 from ..stages.run import run_stages
@@ -140,7 +140,7 @@ class _Demo:
 
     def _methods(self) -> list[Method]:
         stages, switch = self.curriculum, self.options.imagined
-        history = merge_steps(sorted((stages[-1].folder / "launches").glob("*/metrics.jsonl")))
+        history = Launches(stages[-1].folder).steps()
         after = sum(row.get("timing_s/step", 0.0) for step, row in history.items() if step > switch)
         return [
             Method("base", self.world.base),
@@ -169,7 +169,7 @@ class _Demo:
         return results
 
     def _timings(self, stage: StageResult) -> dict[str, float]:
-        rows = merge_steps(sorted((stage.folder / "launches").glob("*/metrics.jsonl"))).values()
+        rows = Launches(stage.folder).steps().values()
         values = {
             label: [row[key] for row in rows if (key := f"timing_s/{name}") in row] for name, label in _TIMINGS.items()
         }

@@ -15,15 +15,26 @@ def load_model(folder: Path, *, dtype: str = "auto") -> tuple[Any, Any]:
     Raises `ConfigError` when the folder holds no model, `TokenizerError` when its tokenizer is not the one saved.
     """
     check_model_folder(folder)
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
+    tokenizer = load_tokenizer(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
         model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ConfigError(f"{folder} cannot be loaded as a language model: {first_line(error)}") from error
-    check_tokenizer(tokenizer, folder)
     return model, tokenizer
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Load a tokenizer; raises `ConfigError` when there is none, `TokenizerError` when it is not the one saved."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ConfigError(f"{folder} holds no tokenizer that can be loaded: {first_line(error)}") from error
+    check_tokenizer(tokenizer, folder)
+    return tokenizer
 
 
 def check_model_folder(folder: Path) -> None:

@@ -94,6 +94,18 @@ class OpenAIServerEngine:
         }
         return self._read(await self._transport.request("POST", "/completions", body))
 
+    async def log_probs(self, ids: Sequence[int], start: int) -> tuple[float, ...]:
+        """Score `ids[start:]`: the log-probability (nats, temperature 1) of each token given all before it.
+
+        Uses vLLM's `prompt_logprobs`; the server insists on sampling one token as well. Raises `EngineUnsupportedError`
+        when it does not tell, `EngineError` when it fails.
+        """
+        if not 1 <= start <= len(ids):
+            raise EngineError(f"start must be between 1 and the number of ids ({len(ids)}), got {start}")
+        own = {"max_tokens": 1, "temperature": 0.0, "prompt_logprobs": 0}  # of the token itself alone
+        body = {"model": self.model, "prompt": list(ids), "add_special_tokens": False, **own}
+        return self._read_scores(await self._transport.request("POST", "/completions", body), ids, start)
+
     async def detokenize(self, ids: Sequence[int]) -> str | None:
         """Let the server spell ids with its own tokenizer (vLLM's `POST /detokenize`, beside `/v1`).
 
@@ -136,3 +148,18 @@ class OpenAIServerEngine:
         reason = _REASONS.get(str(choice.get("finish_reason")), FinishReason.STOP)
         shown = choice.get("prompt_token_ids")
         return Generation(tuple(ids), logprobs, reason, {} if shown is None else {"prompt_token_ids": shown})
+
+    def _read_scores(self, answer: dict[str, Any], ids: Sequence[int], start: int) -> tuple[float, ...]:
+        try:
+            rows = answer["choices"][0]["prompt_logprobs"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise EngineUnsupportedError(
+                f"{self.base_url} answered without prompt_logprobs, which vLLM gives: {str(answer)[:200]}"
+            ) from error
+        if not isinstance(rows, list) or len(rows) != len(ids):
+            raise EngineUnsupportedError(f"{self.base_url} gave prompt_logprobs {str(rows)[:80]} for {len(ids)} ids")
+        try:
+            pairs = zip(rows[start:], ids[start:], strict=True)
+            return tuple(float(row[str(token)]["logprob"]) for row, token in pairs)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineError(f"{self.base_url} left a prompt token out of prompt_logprobs: {error!r}") from error

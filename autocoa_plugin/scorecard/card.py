@@ -7,12 +7,12 @@ ScoreCard ── groups ── "train" ── measures ── "holds_gold" ─�
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..atomic import write_atomically
 from ..errors import DataError
 
 SCHEMA_VERSION = 1
@@ -103,15 +103,8 @@ class ScoreCard:
 
 def save_cards(cards: Iterable[ScoreCard], path: str | Path) -> None:
     """Write cards as {"cards": [...]}; the file appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        text = json.dumps({"cards": [each.to_dict() for each in cards]}, indent=1, ensure_ascii=False, allow_nan=False)
-        unfinished.write_text(text + "\n", encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    text = json.dumps({"cards": [each.to_dict() for each in cards]}, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(Path(path), text + "\n")
 
 
 def read_cards(path: str | Path) -> list[ScoreCard]:

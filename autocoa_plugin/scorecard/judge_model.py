@@ -18,7 +18,7 @@ from .card import ScoreCard
 from .identity import file_identity, now, real_identity
 from .job import Job
 from .run import Compared, Judge, judge_queries
-from .scorer import Scorer, ServerScorer, scorer_of
+from .scorer import Scorer, scorer_of
 from .totals import check_compared, first_error, group_cards, total_spent
 
 _TIMEOUT_S = 3600.0  # all queries wait for one model at once, and nobody waits for them
@@ -67,12 +67,12 @@ async def _engine(model: str, job: Job) -> AsyncIterator[tuple[Engine, Any, Scor
         engine = TransformersEngine.load(model, dtype="float32", max_batch=128)
         yield engine, engine.tokenizer, scorer_of(engine)
         return
+    from ..engines.model_folder import load_tokenizer
     from ..engines.openai_server import OpenAIServerEngine
-    from ..tinyworld.tokenizer import load_tokenizer
 
     check_tokenizer_folder(model)
     async with await OpenAIServerEngine.connect(job.server) as server:
-        yield server, load_tokenizer(model), ServerScorer(job.server, server.model)
+        yield server, load_tokenizer(Path(model)), scorer_of(server)
 
 
 def check_tokenizer_folder(folder: str) -> None:

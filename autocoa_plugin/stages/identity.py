@@ -9,11 +9,12 @@ Keys that change where, when and how fast, but not what is learnt, are left out.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
+
+from ..atomic import write_atomically
 
 # "*" matches dots as well; "key=value" stands for a key with that value only
 WRITING = (
@@ -108,9 +109,7 @@ def _short(text: str) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is whole or not there at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
 def _text(mapping: Mapping[str, Any], key: str) -> str:

@@ -267,3 +267,13 @@ def test_a_frozen_checkpoint_with_another_tokenizer_is_refused(url: str, base: P
     prompt = other.encode(prompt_text("Where was it born ?"))
     with pytest.raises(ConfigError, match="has another tokenizer than the policy"):
         imagine(url, other, prompt, "frozen")
+
+
+def test_given_tokens_are_scored_as_they_are_when_sampled(url: str, wild: tuple[Trajectory, Recorder]) -> None:
+    given, generation = wild[1].calls[2]
+
+    async def run() -> tuple[float, ...]:
+        async with await OpenAIServerEngine.connect(url) as engine:
+            return await engine.log_probs([*given, *generation.ids], len(given))
+
+    assert asyncio.run(run()) == pytest.approx(generation.logprobs, abs=1e-3)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from autocoa_plugin.engines.openai_server import OpenAIServerEngine
 from autocoa_plugin.errors import EngineError, EngineUnsupportedError
-from autocoa_plugin.scorecard.scorer import ServerScorer, scorer_of
+from autocoa_plugin.scorecard.scorer import scorer_of
 from autocoa_plugin.testing import ScriptedEngine
 
 IDS = [7, 8, 9]
@@ -39,7 +40,8 @@ def score(answer: Callable[[dict[str, Any]], Any], start: int = 1, **options: An
         await site.start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
         try:
-            return await ServerScorer(url, "policy", **options).log_probs(IDS, start)
+            async with OpenAIServerEngine(url, "policy", **options) as engine:
+                return await engine.log_probs(IDS, start)
         finally:
             await runner.cleanup()
 
@@ -68,12 +70,12 @@ def test_a_refusal_is_not_repeated():
     def refuse(_: dict[str, Any]) -> Any:
         raise web.HTTPBadRequest(text="prompt_logprobs?")
 
-    with pytest.raises(EngineError, match=r"does not score: HTTP 400: prompt_logprobs\?"):
+    with pytest.raises(EngineError, match=r"refused the request \(HTTP 400: prompt_logprobs\?"):
         score(refuse)
 
 
 @pytest.mark.parametrize(
-    "answer", [{"choices": [{"text": "x"}]}, {"choices": []}, [], {"choices": [{"prompt_logprobs": None}]}]
+    "answer", [{"choices": [{"text": "x"}]}, {"choices": []}, {"choices": [{"prompt_logprobs": None}]}]
 )
 def test_a_server_that_gives_no_prompt_log_probabilities_is_refused(answer):
     with pytest.raises(EngineUnsupportedError, match="prompt_logprobs"):
@@ -87,11 +89,15 @@ def test_an_answer_without_the_token_itself_is_refused():
 
 
 def test_a_server_that_is_down_is_named():
-    with pytest.raises(EngineError, match=r"http://127\.0\.0\.1:9/v1/completions does not score: Client"):
-        asyncio.run(ServerScorer("http://127.0.0.1:9/v1", "m", max_attempts=1).log_probs(IDS, 1))
+    async def main() -> Any:
+        async with OpenAIServerEngine("http://127.0.0.1:9/v1", "m", max_attempts=1) as engine:
+            return await engine.log_probs(IDS, 1)
+
+    with pytest.raises(EngineError, match=r"http://127\.0\.0\.1:9/v1 failed 1 times, last with Client"):
+        asyncio.run(main())
 
 
 def test_an_engine_that_cannot_score_has_no_scorer():
     assert scorer_of(ScriptedEngine([])) is None
-    scorer = ServerScorer("http://127.0.0.1:9/v1", "m")
-    assert scorer_of(scorer) is scorer  # type: ignore[arg-type]
+    engine = OpenAIServerEngine("http://127.0.0.1:9/v1", "m")
+    assert scorer_of(engine) is engine

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .files import write_atomically
+from ...atomic import write_atomically
 
 FILE_NAME = "contrastive_likelihoods.jsonl"
 Likelihoods = tuple[float, float]

@@ -18,8 +18,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ...atomic import write_atomically
 from ...errors import DataError
-from .files import write_atomically
 
 FILE_NAME = "contrastive_reference.json"
 SCHEMA_VERSION = 1
