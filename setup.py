@@ -56,12 +56,15 @@ EXTRAS = {
     "web": ["ddgs"],
     # autocoa scorecard --plot
     "plot": ["matplotlib"],
-    # httpx: benchmarks/retrieval_http.py compares it with aiohttp
+    # autocoa evaluate, compare, report, explore: intervals and tests by scipy, pages by jinja2, plots by matplotlib
+    "eval": ["datasets", "jinja2", "matplotlib", "numpy", "pyarrow", "scipy"],
+    # httpx: benchmarks/retrieval_http.py compares it with aiohttp; playwright: pages in a real browser
     "dev": [
         "build",
         "httpx",
         "hypothesis",
         "matplotlib",
+        "playwright",
         "pyright",
         "pytest",
         "pytest-timeout",
@@ -86,6 +89,8 @@ setup(
     ],
     package_dir={RECIPES: "recipes"},
     package_data={
+        "autocoa_plugin.explorer": ["page/*"],
+        "autocoa_plugin.report": ["page/*"],
         "autocoa_plugin.tinyworld": ["base/*"],
         "autocoa_plugin.verl_adapters": ["*.yaml"],
         RECIPES: ["*.yaml", "**/*.yaml"],

@@ -13,7 +13,15 @@ from collections.abc import Sequence
 from . import __version__
 from .errors import AutoCoAError
 
-COMMANDS = ("demo", "stages", "tinyworld", "retrieval", "cassette", "scorecard")
+# each module registers its command with `add_parser`; importing it must cost nothing
+COMMANDS = (
+    "demo.cli",
+    "stages.cli",
+    "tinyworld.cli",
+    "retrieval.cli",
+    "cassette.cli",
+    "scorecard.cli",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="autocoa", description="AutoCoA: chain-of-action training on verl")
     parser.add_argument("--version", action="version", version=f"autocoa_plugin {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
-    for command in COMMANDS:
-        importlib.import_module(f".{command}.cli", __package__).add_parser(subparsers)
+    for module in COMMANDS:
+        importlib.import_module(f".{module}", __package__).add_parser(subparsers)
     arguments = parser.parse_args(argv)
     try:
         return int(arguments.run(arguments) or 0)

@@ -36,23 +36,34 @@ class TrajectoryDump:
             return
         path = self._folder / split / f"step_{step:06d}.{self._writer}.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
-        row = {
-            "step": step,
-            "split": split,
-            "uid": uid,
-            "answer": reward.answer,
-            "reward": reward.total,
-            "reward_parts": reward.parts,
-            "format_errors": reward.format_errors,
-            "info": dict(info),
-            "trajectory": trajectory.to_dict(),
-        }
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False, default=_plain) + "\n")
+            file.write(json_line(dump_row(trajectory, reward, step=step, split=split, uid=uid, info=info)))
 
     def _is_chosen(self, key: str) -> bool:
         # by id, not at random: all samples of a group are kept or left out together
         return zlib.crc32(key.encode()) % 10_000 < self._share * 10_000
+
+
+def dump_row(
+    trajectory: Trajectory, reward: Reward, *, step: int, split: str, uid: str, info: Mapping[str, Any]
+) -> dict[str, Any]:
+    """One trajectory with its reward as a row: what training dumps and evaluation results have in common."""
+    return {
+        "step": step,
+        "split": split,
+        "uid": uid,
+        "answer": reward.answer,
+        "reward": reward.total,
+        "reward_parts": reward.parts,
+        "format_errors": list(reward.format_errors),
+        "info": dict(info),
+        "trajectory": trajectory.to_dict(),
+    }
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """A row as one line, numpy scalars and arrays (from parquet) as plain values."""
+    return json.dumps(row, ensure_ascii=False, default=_plain) + "\n"
 
 
 def read_dump(folder: str | Path, split: str, step: int | None = None) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,82 @@
+"""A results folder: what `autocoa evaluate` writes, and how it is read again.
+
+    run.json         fingerprint, method, training cost, the command; written before the first question is asked
+    partial.jsonl    samples in the order in which they were finished; while the run is not finished
+    samples.jsonl    all samples, ordered by question, then by number; written whole, then partial.jsonl is removed
+    summary.json     `summary.Summary`
+    table.txt        the table that was printed
+
+A process that dies leaves at most one half-written line, the last one of partial.jsonl, which is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from .sample import Sample
+from .summary import Summary
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        """What is measured."""
+        return self.path / "run.json"
+
+    @property
+    def partial(self) -> Path:
+        """Samples of a run that is not finished."""
+        return self.path / "partial.jsonl"
+
+    @property
+    def samples(self) -> Path:
+        """Samples of a finished run."""
+        return self.path / "samples.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The numbers."""
+        return self.path / "summary.json"
+
+    @property
+    def table(self) -> Path:
+        """The numbers for people."""
+        return self.path / "table.txt"
+
+    def read_summary(self) -> Summary:
+        """Read the numbers of a finished run; raises `DataError` naming the file."""
+        if not self.summary.is_file():
+            state = "is not finished: run autocoa evaluate again" if self.run.is_file() else "holds no results"
+            raise DataError(f"{self.path} {state} (no {self.summary.name})")
+        try:
+            return Summary.from_dict(_read_json(self.summary))
+        except DataError as error:
+            raise DataError(f"{self.summary}: {error}") from error
+
+    def read_samples(self) -> Iterator[Sample]:
+        """Yield the samples of a finished run; raises `DataError` naming file and line."""
+        if not self.samples.is_file():
+            raise DataError(f"{self.path} holds no {self.samples.name}")
+        with self.samples.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield Sample.from_row(json.loads(line))
+                except ValueError as error:  # DataError and broken JSON are ValueErrors
+                    raise DataError(f"{self.samples}:{number}: {error}") from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"not readable JSON: {error}") from error
