@@ -10,11 +10,14 @@ from .base import Context, Environment, Observation
 
 
 class Toolbox:
-    """A mapping of tool name to environment; a tool that is missing is a failed call, not a crash."""
+    """A mapping of tool name to environment; a tool that is missing is a failed call, not a crash.
+
+    Without any tool a policy that opens an observation is inventing one, as with real tools.
+    """
 
     def __init__(self, tools: Mapping[str, Environment]) -> None:
         self._tools = dict(tools)
-        self.stops_at_observation = any(tool.stops_at_observation for tool in self._tools.values())
+        self.stops_at_observation = not tools or any(tool.stops_at_observation for tool in self._tools.values())
 
     async def answer(self, action: Action, context: Context) -> Observation:
         """Let the tool's environment answer; raises `ToolError` for a tool nobody provides."""

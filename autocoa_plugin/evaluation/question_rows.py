@@ -1,0 +1,158 @@
+"""What a row says: a question, its gold answers, and what else is known of it.
+
+    plain   id  question  answers | golds | golden_answers | answer  [group | data_source]  [needs_search]
+    verl    prompt (messages)  reward_model.ground_truth  data_source  extra_info (question, index, needs_search, ...)
+
+A row of the second kind has columns of its own names only where it wants: Search-R1's have an id as well. Every column
+that is not named here goes to `Question.meta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import DataError, nearest
+from .question import Message, Question
+
+ANSWERS = ("answers", "golds", "golden_answers", "answer")
+_GROUPS = ("group", "data_source")
+_OF_VERL = ("prompt", "reward_model", "extra_info")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Names of the columns of other layouts; None: as in the picture above."""
+
+    id: str | None = None
+    question: str | None = None
+    answers: str | None = None
+    group: str | None = None
+
+
+def question_of_row(
+    row: Any, columns: Columns, *, default_id: str, place: str, taken: Collection[str] = ()
+) -> Question:
+    """Read one row; a row without id is called `default_id`.
+
+    A verl row is called "data_source-index", and `default_id` where that is in `taken`, the ids so far: indices begin
+    anew in every file that was joined. Raises `DataError` beginning with `place`.
+    """
+    if not isinstance(row, Mapping):
+        raise DataError(f"{place}: expected an object, got {type(row).__name__} {row!r:.40}")
+    try:
+        if isinstance(row.get("reward_model"), Mapping) and "prompt" in row:
+            return _of_verl(row, columns, default_id, taken)
+        return _plain(row, columns, default_id)
+    except DataError as error:
+        raise DataError(f"{place}: {error}") from error
+
+
+def checked_golds(value: Any, name: str) -> tuple[str, ...]:
+    """Gold answers from a text or a list of texts; raises `DataError` naming the field for none and for a blank one."""
+    if value is None or value == "" or value in ([], ()):
+        raise DataError(f"{name}: there is no gold answer, expected a text or a list of texts")
+    golds = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else (value,)
+    for gold in golds:
+        if not isinstance(gold, str) or not gold.strip():
+            raise DataError(f"{name}: every gold answer must be text that is not blank, got {value!r:.80}")
+    return golds
+
+
+def checked_text(value: Any, name: str) -> str:
+    """Text that is not blank, as it stands; raises `DataError` naming the field."""
+    if not isinstance(value, str) or not value.strip():
+        raise DataError(f"{name}: expected text that is not blank, got {value!r:.80}")
+    return value
+
+
+def checked_id(value: Any, default: str) -> str:
+    """A text or a number as an id, `default` for None and ""; raises `DataError` for anything else."""
+    if value is None or value == "":
+        return default
+    if isinstance(value, bool) or not isinstance(value, str | int) or not str(value).strip():
+        raise DataError(f"id: expected text or a whole number, got {value!r:.80}")
+    return str(value)
+
+
+def _plain(row: Mapping[str, Any], columns: Columns, default_id: str) -> Question:
+    question = columns.question or "question"
+    answers = columns.answers or next((name for name in ANSWERS if name in row), ANSWERS[0])
+    group = columns.group or next((name for name in _GROUPS if row.get(name)), None)
+    used = (columns.id or "id", question, answers, group, "needs_search")
+    for name in (columns.id, question, answers, columns.group):
+        _check_there(row, name)
+    return Question(
+        id=checked_id(row.get(columns.id or "id"), default_id),
+        question=checked_text(row[question], question),
+        golds=checked_golds(row[answers], answers),
+        group="all" if group is None else checked_text(row[group], group),
+        needs_search=_needs(row.get("needs_search")),
+        meta={name: value for name, value in row.items() if name not in used},
+    )
+
+
+def _of_verl(row: Mapping[str, Any], columns: Columns, default_id: str, taken: Collection[str]) -> Question:
+    for name in (columns.id, columns.question, columns.answers, columns.group):
+        _check_there(row, name)
+    extra = row.get("extra_info") or {}
+    if not isinstance(extra, Mapping):
+        raise DataError(f"extra_info: expected an object, got {type(extra).__name__} {extra!r:.40}")
+    messages = _messages(row["prompt"])
+    group = checked_text(row.get(columns.group or "data_source") or "all", columns.group or "data_source")
+    asked = row.get(columns.question or "question") or extra.get("question") or messages[-1]["content"]
+    question = checked_text(asked, "question")
+    golds = row[columns.answers] if columns.answers else _ground_truth(row["reward_model"])
+    used = (*_OF_VERL, "id", "question", "data_source", *ANSWERS, *vars(columns).values())
+    meta = {name: value for name, value in row.items() if name not in used}
+    meta |= {name: value for name, value in extra.items() if name not in ("question", "needs_search")}
+    is_question_alone = messages == ({"role": "user", "content": question},)
+    return Question(
+        id=_verl_id(row.get(columns.id or "id"), group, extra.get("index"), default_id, taken),
+        question=question,
+        golds=checked_golds(golds, columns.answers or "reward_model.ground_truth"),
+        group=group,
+        messages=None if is_question_alone else messages,
+        needs_search=_needs(extra.get("needs_search")),
+        meta=meta,
+    )
+
+
+def _verl_id(id: Any, group: str, index: Any, default_id: str, taken: Collection[str]) -> str:
+    if id is not None or index is None:
+        return checked_id(id, default_id)
+    name = f"{group}-{index}"
+    return default_id if name in taken else name
+
+
+def _messages(prompt: Any) -> tuple[Message, ...]:
+    turns = prompt if isinstance(prompt, list | tuple) else ()
+    for turn in turns:
+        if not isinstance(turn, Mapping) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
+            raise DataError(f"prompt: expected messages with role and content as text, got {turn!r:.80}")
+    if not turns or turns[-1]["role"] != "user":
+        raise DataError(f"prompt: expected a list of messages that ends with the user's, got {prompt!r:.80}")
+    checked_text(turns[-1]["content"], "prompt")
+    return tuple({"role": turn["role"], "content": turn["content"]} for turn in turns)
+
+
+def _ground_truth(reward_model: Mapping[str, Any]) -> Any:
+    truth = reward_model.get("ground_truth")
+    return truth.get("target") if isinstance(truth, Mapping) else truth  # Search-R1 wraps them
+
+
+def _needs(value: Any) -> bool | tuple[bool, ...] | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(each, bool) for each in value):
+        return tuple(value) or None
+    raise DataError(f"needs_search: expected true, false or a list of them (one per hop), got {value!r:.80}")
+
+
+def _check_there(row: Mapping[str, Any], name: str | None) -> None:
+    if name is not None and name not in row:
+        expected = f"answers, one of {', '.join(ANSWERS)}" if name == ANSWERS[0] else repr(name)
+        raise DataError(f"there is no column {expected}{nearest(name, row)}; the row has {', '.join(row)}")
