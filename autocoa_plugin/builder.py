@@ -5,6 +5,7 @@ The loop decides what happens next; this file decides which tokens get which rol
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from .engines.base import Generation
@@ -14,7 +15,10 @@ from .trajectory import Call, Counts, Role, Segment, Source, StopReason, Traject
 
 @dataclass
 class Builder:
-    """Collects segments; `ids` is prompt plus response, the one list that the engine is shown."""
+    """Collects segments; `ids` is prompt plus response, the one list that the engine is shown.
+
+    `on_segment` is told each segment when it is appended.
+    """
 
     codec: Codec
     prompt_ids: tuple[int, ...]
@@ -23,6 +27,7 @@ class Builder:
     counts: Counts = field(default_factory=Counts)
     thought_closed: bool = False
     in_answer: bool = False
+    on_segment: Callable[[Segment], object] | None = None
 
     def __post_init__(self) -> None:
         self.ids = list(self.prompt_ids)
@@ -125,3 +130,5 @@ class Builder:
         if segment.ids or segment.text:
             self.segments.append(segment)
             self.ids.extend(segment.ids)
+            if self.on_segment is not None:
+                self.on_segment(segment)

@@ -14,7 +14,7 @@ Source: arXiv:2503.06580, Algorithm 1 (forced answer included).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .builder import Builder
@@ -24,7 +24,7 @@ from .errors import EngineError
 from .limits import Limits
 from .protocol import Action, Defect, Tool
 from .tokenization import Codec
-from .trajectory import Call, Role, Source, StopReason, Trajectory
+from .trajectory import Call, Role, Segment, Source, StopReason, Trajectory
 
 _FORCING = {
     StopReason.MAX_ACTIONS,
@@ -43,15 +43,18 @@ async def rollout(
     limits: Limits | None = None,
     sampling: Sampling | None = None,
     metadata: Mapping[str, Any] | None = None,
+    on_segment: Callable[[Segment], object] | None = None,
 ) -> Trajectory:
     """Let a policy think, act and answer; return everything that was sampled and injected.
 
-    `metadata` is handed to the environment and must not hold the gold answer.
+    `metadata` is handed to the environment and must not hold the gold answer. `on_segment` is told each segment when it
+    is appended; it watches and must not raise.
     Raises `EngineError` from the engine; `ConfigError` when the answer reserve is too small for the protocol.
     """
     limits = limits or Limits()
     limits.check(codec)
     run = _Rollout(tuple(prompt_ids), engine, environment, codec, limits, sampling or Sampling(), metadata or {})
+    run.builder.on_segment = on_segment
     return await run.trajectory()
 
 

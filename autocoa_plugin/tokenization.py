@@ -134,7 +134,7 @@ class Codec:
 
     def _body(self, text: str, max_tokens: int) -> Injected:
         limit = max_tokens * _MAX_CHARS_PER_TOKEN
-        clean = " " + neutralise(_printable(text[:limit]), self._tags)
+        clean = " " + neutralise(printable(text[:limit]), self._tags)
         ids = self.encode(clean)
         if not self._forbidden.isdisjoint(ids):
             ids = [token for token in ids if token not in self._forbidden]
@@ -165,6 +165,6 @@ class Codec:
                 )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Replace lone surrogates and control characters, which tokenizers refuse or pass through unseen."""
     return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8"))

@@ -46,6 +46,16 @@ def test_a_search_and_an_answer_become_segments_with_role_and_source():
     assert trajectory.counts.real_calls == trajectory.counts.actions == 1
 
 
+def test_a_watcher_is_told_every_segment_when_it_is_appended():
+    codec, told = Codec(TOKENIZER, AUTOCOA), []
+    engine = ScriptedEngine([SEARCH.format("a"), ANSWER], encode=codec.encode, decode=codec.decode)
+    environment = ScriptedEnvironment(lambda action: f"after {len(told)}")
+    watched = rollout([1], engine=engine, environment=environment, codec=codec, limits=ROOMY, on_segment=told.append)
+    trajectory = asyncio.run(watched)
+    assert tuple(told) == trajectory.segments
+    assert "after 1" in told[1].text  # the action was told before the tool was asked
+
+
 def test_the_engine_is_shown_the_earlier_ids_plus_what_was_sampled_plus_what_was_injected():
     trajectory, engine, _ = run([SEARCH.format("a"), SEARCH.format("b"), ANSWER], {"a": "one", "b": "two"})
     shown, ids = engine.prompts, list(trajectory.prompt_ids)

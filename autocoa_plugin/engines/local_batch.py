@@ -74,10 +74,13 @@ class _Row:
     def take(self, token: int, logprob: float, decode: Decode, end_ids: Collection[int]) -> None:
         self.ids.append(token)
         self.logprobs.append(logprob)
+        is_wanted = self.request.on_token is None or self.request.on_token(token)
         if token in end_ids or self._is_stopped(decode):
             self.reason = FinishReason.STOP
         elif len(self.ids) >= self.request.max_tokens:
             self.reason = FinishReason.LENGTH
+        elif not is_wanted:
+            self.reason = FinishReason.ABORT
 
     def _is_stopped(self, decode: Decode) -> bool:
         stops = self.request.stop

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigError, EngineError, nearest
@@ -17,7 +17,8 @@ class Request:
     """One turn that is asked for.
 
     `temperature` 0 is greedy. `top_k` keeps that many tokens (0 or -1: all), `top_p` the smallest set with this
-    probability; `seed` makes the row independent of whatever else is sampled. Raises `ConfigError` for other options.
+    probability; `seed` makes the row independent of whatever else is sampled. `on_token` is told each token in the
+    model's thread, and returns False when nobody waits for the turn any more. Raises `ConfigError` for other options.
     """
 
     ids: tuple[int, ...]
@@ -27,6 +28,7 @@ class Request:
     top_k: int = 0
     top_p: float = 1.0
     seed: int | None = None
+    on_token: Callable[[int], bool] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.temperature < 0:

@@ -8,11 +8,14 @@ How requests travel, fail and are tried again is `openai_transport`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import aclosing
 from typing import Any
 
 from ..errors import EngineError, EngineUnsupportedError
 from .base import FinishReason, Generation, Sampling
+from .openai_stream import StreamedCompletion, read_events
 from .openai_transport import NEEDS_IDS, OpenAITransport, choose_model, served_models
+from .streaming import OnIds
 
 _REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH, "abort": FinishReason.ABORT}
 _EXACT = {
@@ -82,17 +85,22 @@ class OpenAIServerEngine:
 
         Raises `EngineUnsupportedError` when the answer carries no token ids, `EngineError` when there is none.
         """
-        body = {
-            "model": self.model,
-            "prompt": list(ids),
-            "max_tokens": max_tokens,
-            "stop": list(stop),
-            "temperature": sampling.temperature,
-            **_UNTRUNCATED,
-            **sampling.options,
-            **_EXACT,
-        }
+        body = self._body(ids, max_tokens, stop, sampling)
         return self._read(await self._transport.request("POST", "/completions", body))
+
+    async def stream(
+        self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling, on_ids: OnIds
+    ) -> Generation:
+        """Sample one turn and tell `on_ids` its ids as the server streams them.
+
+        Raises what `generate` raises, and `EngineError` when the stream breaks off.
+        """
+        body = {**self._body(ids, max_tokens, stop, sampling), "stream": True}
+        completion = StreamedCompletion(self.base_url)
+        async with aclosing(self._transport.lines("/completions", body)) as lines:
+            async for event in read_events(self.base_url, lines):
+                on_ids(completion.add(event))
+        return self._read(completion.answer())
 
     async def log_probs(self, ids: Sequence[int], start: int) -> tuple[float, ...]:
         """Score `ids[start:]`: the log-probability (nats, temperature 1) of each token given all before it.
@@ -132,6 +140,18 @@ class OpenAIServerEngine:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    def _body(self, ids: Sequence[int], max_tokens: int, stop: Sequence[str], sampling: Sampling) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "prompt": list(ids),
+            "max_tokens": max_tokens,
+            "stop": list(stop),
+            "temperature": sampling.temperature,
+            **_UNTRUNCATED,
+            **sampling.options,
+            **_EXACT,
+        }
 
     def _read(self, answer: dict[str, Any]) -> Generation:
         choices = answer.get("choices")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -61,19 +62,53 @@ class OpenAITransport:
 
         problem = ""
         for attempt in range(self._max_attempts):
-            if attempt:
-                await asyncio.sleep(min(5.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0))
+            await _pause(attempt)
             try:
                 status, text = await self._send(method, url, body)
             except TimeoutError as error:
-                raise EngineError(f"{self.base_url} did not answer in time ({self._timeout_s} s)") from error
+                raise self._too_late() from error
             except aiohttp.ClientError as error:
                 problem = f"{type(error).__name__}: {error}"
                 continue
-            if status != 429 and status < 500:
+            if not _is_busy(status):
                 return status, text
             problem = f"HTTP {status}: {text[:200]}"
-        raise EngineError(f"{self.base_url} failed {self._max_attempts} times, last with {problem}")
+        raise self._gave_up(problem)
+
+    async def lines(self, path: str, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+        """Post to `base_url + path` and yield the lines of the answer as they come.
+
+        It is tried again as in `exchange` until the first bytes have come; what breaks off later is an `EngineError`.
+        """
+        import aiohttp
+
+        url, problem = self.base_url + path, ""
+        for attempt in range(self._max_attempts):
+            await _pause(attempt)
+            has_begun = False
+            try:
+                async with self._free, self._open().post(url, json=body, allow_redirects=False) as response:
+                    if response.status < 400:
+                        rest = b""
+                        async for data in response.content.iter_any():
+                            has_begun = True
+                            *whole, rest = (rest + data).split(b"\n")
+                            for line in whole:
+                                yield line
+                        yield rest
+                        return
+                    text = await response.text(errors="replace")
+            except TimeoutError as error:
+                raise self._too_late() from error
+            except aiohttp.ClientError as error:
+                problem = f"{type(error).__name__}: {error}"
+                if has_begun:
+                    raise EngineError(f"{self.base_url} broke off in the middle of an answer: {problem}") from error
+                continue
+            if not _is_busy(response.status):
+                raise self._refusal(response.status, text)
+            problem = f"HTTP {response.status}: {text[:200]}"
+        raise self._gave_up(problem)
 
     def read(self, status: int, text: str) -> dict[str, Any]:
         """Read an answer as a JSON object; raises `EngineError` for a refusal or anything else."""
@@ -109,6 +144,12 @@ class OpenAITransport:
             )
         return self._session
 
+    def _too_late(self) -> EngineError:
+        return EngineError(f"{self.base_url} did not answer in time ({self._timeout_s} s)")
+
+    def _gave_up(self, problem: str) -> EngineError:
+        return EngineError(f"{self.base_url} failed {self._max_attempts} times, last with {problem}")
+
     def _refusal(self, status: int, text: str) -> EngineError:
         sentence = f"{self.base_url} refused the request (HTTP {status}: {text[:300]})"
         if status == 404:
@@ -116,6 +157,15 @@ class OpenAITransport:
         if self._exact and any(name in text for name in ('"prompt"', *self._exact)):  # the field it dislikes
             return EngineUnsupportedError(f"{sentence}; if it is about token ids: {NEEDS_IDS}")
         return EngineError(sentence)
+
+
+async def _pause(attempt: int) -> None:
+    if attempt:
+        await asyncio.sleep(min(5.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0))
+
+
+def _is_busy(status: int) -> bool:
+    return status == 429 or status >= 500
 
 
 async def served_models(transport: OpenAITransport) -> dict[str, int | None]:

@@ -9,8 +9,10 @@ continuous batching is faster for anything large.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from .local_queue import BatchQueue
 from .local_request import Request
 from .local_score import ScoreRequest, score_batch
 from .model_folder import load_model
+from .streaming import OnIds
 
 
 class TransformersEngine:
@@ -72,12 +75,23 @@ class TransformersEngine:
 
         Raises `ConfigError` for an unknown sampling option, `EngineError` when the turn does not fit into the context.
         """
-        request = Request.of(ids, max_tokens, stop, sampling)
-        if self.max_context_tokens is not None and len(ids) + max_tokens > self.max_context_tokens:
-            raise EngineError(
-                f"{len(ids)} ids and max_tokens {max_tokens} exceed the model's context of {self.max_context_tokens}"
-            )
-        return await self._sampled.ask(request)
+        return await self._sampled.ask(self._request(ids, max_tokens, stop, sampling))
+
+    async def stream(
+        self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling, on_ids: OnIds
+    ) -> Generation:
+        """Sample one turn and tell `on_ids` each id when it is sampled; raises what `generate` raises."""
+        request, loop, left = self._request(ids, max_tokens, stop, sampling), asyncio.get_running_loop(), []
+
+        def tell(token: int) -> bool:
+            if not left:
+                loop.call_soon_threadsafe(on_ids, (token,))
+            return not left
+
+        try:
+            return await self._sampled.ask(replace(request, on_token=tell))
+        finally:
+            left.append(True)  # a caller that was cancelled does not let the model go on to the end of its turn
 
     async def log_probs(self, ids: Sequence[int], start: int) -> tuple[float, ...]:
         """Score `ids[start:]`: the log-probability (nats, temperature 1) of each token given all before it.
@@ -87,6 +101,14 @@ class TransformersEngine:
         if self.max_context_tokens is not None and len(ids) > self.max_context_tokens:
             raise EngineError(f"{len(ids)} ids exceed the model's context of {self.max_context_tokens}")
         return await self._scored.ask(ScoreRequest(tuple(ids), start))
+
+    def _request(self, ids: Sequence[int], max_tokens: int, stop: Sequence[str], sampling: Sampling) -> Request:
+        request = Request.of(ids, max_tokens, stop, sampling)
+        if self.max_context_tokens is not None and len(ids) + max_tokens > self.max_context_tokens:
+            raise EngineError(
+                f"{len(ids)} ids and max_tokens {max_tokens} exceed the model's context of {self.max_context_tokens}"
+            )
+        return request
 
     def _sample(self, requests: Sequence[Request]) -> list[Generation]:
         with self._at_work:

@@ -24,6 +24,7 @@ import pytest
 from autocoa_plugin import Codec, Limits, Role, Source, Trajectory, rollout
 from autocoa_plugin.engines.base import Engine, Generation, Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
+from autocoa_plugin.engines.streaming import StreamingEngine
 from autocoa_plugin.environments.authors import build_world_model
 from autocoa_plugin.environments.base import Environment
 from autocoa_plugin.environments.settings import WorldModelSettings
@@ -267,6 +268,31 @@ def test_a_frozen_checkpoint_with_another_tokenizer_is_refused(url: str, base: P
     prompt = other.encode(prompt_text("Where was it born ?"))
     with pytest.raises(ConfigError, match="has another tokenizer than the policy"):
         imagine(url, other, prompt, "frozen")
+
+
+def test_a_streamed_turn_is_the_turn_and_its_ids_come_before_it_has_ended(url: str, codec: Codec) -> None:
+    question = validation_questions(generate())["1hop"][0].text
+    ids = codec.encode(prompt_text(question) + " <think> First I need the")
+    told: list[list[int]] = []
+
+    async def run(**options: Any) -> tuple[Generation, Generation]:
+        async with await OpenAIServerEngine.connect(url) as engine:
+            watched = StreamingEngine(engine, lambda ids: told.append(list(ids)))
+            return await watched.generate(ids, **options), await engine.generate(ids, **options)
+
+    whole = ask(url, ids, 40).ids
+    stop = codec.decode(whole[5:6])  # a word, so that the turn ends at a stop string
+    for options in ({"max_tokens": 40, "stop": ()}, {"max_tokens": 40, "stop": (stop,)}, {"max_tokens": 3, "stop": ()}):
+        told.clear()
+        streamed, expected = asyncio.run(run(**options, sampling=GREEDY))
+        assert (streamed.ids, streamed.finish_reason, streamed.info) == (
+            expected.ids,
+            expected.finish_reason,
+            expected.info,
+        )
+        assert streamed.logprobs == pytest.approx(expected.logprobs, abs=1e-3)
+        assert tuple(token for each in told for token in each) == streamed.ids
+        assert len([each for each in told if each]) > 1  # not all at once
 
 
 def test_given_tokens_are_scored_as_they_are_when_sampled(url: str, wild: tuple[Trajectory, Recorder]) -> None:
