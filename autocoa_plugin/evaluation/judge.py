@@ -1,0 +1,168 @@
+"""An optional LLM judge: does a chat model find that the answer says what the gold answers say?
+
+    Judge.judge(question, golds, answer) ──> votes ──majority──> Verdict(correct=True | False | None)
+
+How a question is spelled and a vote is read: `judge_votes`; a whole results folder: `judge_folder`. A server that
+refuses or dies is an `EngineError`: a judged folder goes on where it stopped. Source: the paper's LLM-judged accuracy
+(arXiv:2503.06580); the wording and the three votes are ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..config import positive, require
+from ..engines.openai_transport import OpenAITransport, choose_model, served_models
+from ..errors import EngineError
+from .fingerprint import digest
+from .judge_votes import Vote, get_judge_prompt, majority, read_vote, spell_question
+
+API_KEY_ENV = "AUTOCOA_JUDGE_API_KEY"
+"""The environment variable that is read for the server's key; without it none is sent."""
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """The chat model `model` (None: the only one) at `url`, and how it is asked.
+
+    `votes` is odd, so that readable votes cannot tie; `prompt` a name of `prompts.py`; `max_tokens` bounds one reply,
+    the thought of a thinking model included. The prices are money per million tokens. `timeout_s` bounds one request.
+    Raises `ConfigError` for a value that cannot be.
+    """
+
+    url: str
+    model: str | None = None
+    votes: int = 3
+    prompt: str = "judge_answer"
+    max_tokens: int = 1024
+    temperature: float = 0.7
+    price_per_million_input_tokens: float = 0.0
+    price_per_million_output_tokens: float = 0.0
+    timeout_s: float = 120.0
+    max_attempts: int = 4
+
+    def __post_init__(self) -> None:
+        is_http = self.url.startswith(("http://", "https://"))
+        require(is_http, f"judge.url must begin with http:// or https://, got {self.url!r}")
+        is_odd = self.votes >= 1 and self.votes % 2 == 1
+        require(is_odd, f"judge.votes must be odd and >= 1, so that there is a majority, got {self.votes!r}")
+        get_judge_prompt(self.prompt)
+        for name in ("max_tokens", "timeout_s", "max_attempts"):
+            positive(f"judge.{name}", getattr(self, name))
+        for name in ("temperature", "price_per_million_input_tokens", "price_per_million_output_tokens"):
+            require(getattr(self, name) >= 0, f"judge.{name} must be >= 0, got {getattr(self, name)!r}")
+
+    def identity(self, model: str) -> dict[str, Any]:
+        """What a verdict of `model` depends on: the judge's part of a fingerprint's metric."""
+        return {
+            "model": model,
+            "votes": self.votes,
+            "prompt": self.prompt,
+            "prompt_digest": digest(get_judge_prompt(self.prompt)),
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge finds: `correct` is None where no readable vote, or no majority of them, says so.
+
+    `votes` is empty where there was nothing to judge, which is wrong without asking. Tokens and money are those of all
+    votes; `prompt` is the prompt's name.
+    """
+
+    correct: bool | None
+    votes: tuple[Vote, ...]
+    input_tokens: int
+    output_tokens: int
+    cost: float
+    model: str
+    prompt: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping: what a sample's `judge` holds."""
+        return {**asdict(self), "votes": list(self.votes)}
+
+
+@dataclass(frozen=True)
+class _Reply:
+    text: str
+    input_tokens: int
+    output_tokens: int
+
+
+class Judge:
+    """Asks the judge of `settings`; belongs to one event loop, and is closed with `aclose` or `async with`."""
+
+    def __init__(self, settings: JudgeSettings) -> None:
+        self.settings = settings
+        self._prompt = get_judge_prompt(settings.prompt)
+        self._transport = OpenAITransport(
+            settings.url,
+            api_key=os.environ.get(API_KEY_ENV) or None,
+            timeout_s=settings.timeout_s,
+            max_attempts=settings.max_attempts,
+        )
+        self._model, self._choosing = settings.model, asyncio.Lock()
+
+    async def model(self) -> str:
+        """The judge's name on its server, which is asked once where the settings name none; raises `EngineError`."""
+        async with self._choosing:
+            if self._model is None:
+                self._model = choose_model(self._transport.base_url, None, await served_models(self._transport))
+        return self._model
+
+    async def judge(self, question: str, golds: Sequence[str], answer: str | None) -> Verdict:
+        """Let the judge vote on an answer; None or white space is wrong without asking.
+
+        Raises `EngineError` when the server is down, refuses, or answers with no chat completion.
+        """
+        settings, model = self.settings, await self.model()
+        if answer is None or not answer.strip():
+            return Verdict(False, (), 0, 0, 0.0, model, settings.prompt)
+        message = spell_question(self._prompt, question, golds, answer)
+        replies = await asyncio.gather(*(self._ask(model, message, number) for number in range(settings.votes)))
+        votes: tuple[Vote, ...] = tuple(read_vote(reply.text) for reply in replies)
+        read, written = sum(reply.input_tokens for reply in replies), sum(reply.output_tokens for reply in replies)
+        prices = settings.price_per_million_input_tokens, settings.price_per_million_output_tokens
+        cost = (read * prices[0] + written * prices[1]) / 1e6
+        return Verdict(majority(votes), votes, read, written, cost, model, settings.prompt)
+
+    async def _ask(self, model: str, message: str, number: int) -> _Reply:
+        body = {
+            "model": model,
+            "messages": [{"role": "user", "content": message}],
+            "max_tokens": self.settings.max_tokens,
+            "temperature": self.settings.temperature,
+            "seed": number,  # the votes differ, and a repeated run asks for the same ones
+        }
+        return self._read(await self._transport.request("POST", "/chat/completions", body))
+
+    def _read(self, answer: Mapping[str, Any]) -> _Reply:
+        url, settings = self._transport.base_url, self.settings
+        try:
+            text = answer["choices"][0]["message"]["content"]
+        except (KeyError, IndexError, TypeError) as error:
+            raise EngineError(f"the judge at {url} gave no chat completion: {str(answer)[:200]}") from error
+        usage = answer.get("usage")
+        tokens = usage if isinstance(usage, Mapping) else {}
+        read, written = tokens.get("prompt_tokens") or 0, tokens.get("completion_tokens") or 0
+        if not read and (settings.price_per_million_input_tokens or settings.price_per_million_output_tokens):
+            raise EngineError(f"the judge at {url} does not tell how many tokens it used: leave the prices out")
+        # a thought that used up all tokens leaves no text
+        return _Reply(text if isinstance(text, str) else "", int(read), int(written))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+    async def __aenter__(self) -> Judge:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
