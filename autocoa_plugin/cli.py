@@ -21,6 +21,11 @@ COMMANDS = (
     "retrieval.cli",
     "cassette.cli",
     "scorecard.cli",
+    "evaluation.cli",
+    "evaluation.compare_cli",
+    "report.cli",
+    "explorer.cli",
+    "chat.cli",
 )
 
 

@@ -46,7 +46,7 @@ def launch(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with log.open("w", encoding="utf-8") as output, progress_bar() as bar, _sigterm_interrupts():
+    with log.open("w", encoding="utf-8") as output, progress_bar() as bar, sigterm_interrupts():
         shown = ShownProgress(bar, title, total if callable(total) else lambda: total, done)
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **env}, start_new_session=True
@@ -58,7 +58,7 @@ def launch(
                 shown.update()
             shown.update(finished=process.returncode == 0)
         finally:
-            _stop(process)
+            end_process(process)
     if process.returncode != 0:
         raise LaunchError(_failure(title, process.returncode, log))
     return time.monotonic() - started
@@ -73,7 +73,7 @@ def _is_running(process: subprocess.Popen[bytes]) -> bool:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def sigterm_interrupts() -> Iterator[None]:
     """Make SIGTERM what Ctrl-C is, so that no training process outlives the one that watches it."""
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers there only
         yield
@@ -89,8 +89,11 @@ def _sigterm_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and its descendants: torchrun's workers have sessions of their own, outside of its group."""
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads its own session, and its descendants, wherever they have moved; nothing if it has ended.
+
+    torchrun's workers have sessions of their own, outside of its group.
+    """
     if process.poll() is not None:
         return
     descendants = _descendants(process.pid)

@@ -1,0 +1,83 @@
+"""`autocoa evaluate QUESTIONS -o FOLDER --model MODEL`: ask every question, once, and say what came of it.
+
+autocoa evaluate hotpotqa.jsonl -o results/sft2 --model runs/sft1-sft2/model --corpus wiki.jsonl
+autocoa evaluate hotpotqa.jsonl -o results/react --model Qwen/Qwen2.5-7B-Instruct --server http://127.0.0.1:8000/v1 \
+    --method react --search-url http://127.0.0.1:8001/retrieve
+autocoa evaluate -o results/demo --model outputs/demo/sft1/model --tinyworld outputs/tinyworld
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .judge_cli import add_judge_arguments
+from .world_cli import add_world_arguments
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register `autocoa evaluate`."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="ask a model questions, with intervals and honest metrics",
+        description="An interrupted run goes on with the same command; no question is asked twice.",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the results go")
+    parser.add_argument("--name", help="the row of a table, such as SFT-1&2 (default: the model's name)")
+    _add_questions(parser.add_argument_group("what is asked"))
+    _add_model(parser.add_argument_group("who is asked"))
+    add_world_arguments(parser.add_argument_group("who answers actions"))
+    _add_sampling(parser.add_argument_group("how answers are sampled"))
+    add_judge_arguments(parser)
+    parser.set_defaults(run=_run)
+
+
+def _add_questions(group: Any) -> None:
+    group.add_argument(
+        "questions", nargs="?", metavar="QUESTIONS", help="a .jsonl, .csv or .parquet file, a data set's name, or hf:ID"
+    )
+    group.add_argument("--split", help="of a data set (default: the one that papers evaluate on)")
+    group.add_argument("--limit", type=int, metavar="N", help="the first N questions")
+
+
+def _add_model(group: Any) -> None:
+    group.add_argument(
+        "--model", required=True, help="a model's folder; with --server, folder or name of its tokenizer"
+    )
+    group.add_argument(
+        "--server",
+        metavar="URL",
+        help="an OpenAI-compatible server with token ids, up to /v1; its key: AUTOCOA_SERVER_API_KEY",
+    )
+    group.add_argument("--served-model", metavar="NAME", help="the model there (default: the only one)")
+    group.add_argument(
+        "--engine",
+        choices=("auto", "vllm", "transformers"),
+        default="auto",
+        help="for a folder: vLLM where it is installed and a GPU is there, else transformers (default: auto)",
+    )
+    group.add_argument("--vllm-options", default="", metavar="TEXT", help='such as --vllm-options="--dtype half"')
+    group.add_argument(
+        "--trained-by",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="STAGE",
+        help="the folders of the stages that made the model: what it had cost is stored beside the results",
+    )
+
+
+def _add_sampling(group: Any) -> None:
+    group.add_argument("--samples", type=int, default=1, metavar="K", help="per question, for pass@k (default: 1)")
+    group.add_argument("--temperature", type=float, default=0.0, help="default: 0, greedy")
+    group.add_argument("--top-p", type=float, default=1.0, help="default: 1")
+    group.add_argument("--seed", type=int, default=0, help="default: 0")
+    group.add_argument("--concurrency", type=int, default=64, metavar="N", help="rollouts at a time (default: 64)")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from .command import run_command
+
+    run_command(arguments)
+    return 0

@@ -1,0 +1,135 @@
+"""From options to `Settings`: who answers actions, over which corpus, under which limits.
+
+embedded world  <  settings file  <  options  <  what the method demands        later ones win
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..config import from_mapping, to_mapping
+from ..errors import ConfigError
+from ..settings import Settings
+from .methods import METHODS, Method, apply_method, get_method
+
+EnvironmentName = Literal["real", "world_model", "cassette", "none"]
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """Who answers actions; None: as the settings file says.
+
+    `environment` "real" is the search tool, "world_model" lets the policy imagine, "cassette" replays the tape
+    `cassette`, "none" forbids actions.
+    """
+
+    environment: EnvironmentName | None = None
+    corpus: str | None = None
+    index_dir: str | None = None
+    search_url: str | None = None
+    search_backend: str | None = None
+    web: bool = False
+    top_k: int | None = None
+    cassette: str | None = None
+    max_actions: int | None = None
+    tinyworld: Path | None = None
+
+
+def job_settings(method: str | None, world: WorldOptions, file: Path | None = None) -> tuple[str, Settings]:
+    """Build the settings of a job and name its method; raises `ConfigError` for what contradicts itself.
+
+    Without a method it is the one called like the protocol of the settings file, else "autocoa". In the embedded world
+    the methods are those of its tokenizer: "react" is "tinyworld_react".
+    """
+    given = read_settings(file)
+    chosen = _method(method, given, world)
+    if world.environment == "none":
+        chosen = replace(chosen, has_tool=False)
+        given.pop("tools", None)
+    mapping = {**_tinyworld(world.tinyworld), **given}
+    mapping |= _search(world, mapping) | _environment(world)
+    if not chosen.has_tool:
+        mapping.setdefault("tools", [])
+    _check_search(mapping, chosen)
+    settings = apply_method(from_mapping(Settings, mapping, where=str(file or "evaluate")), chosen, explicit=given)
+    if world.max_actions is not None and chosen.has_tool:
+        settings = replace(settings, limits=replace(settings.limits, max_actions=world.max_actions))
+    return chosen.name, settings
+
+
+def read_settings(file: Path | None) -> dict[str, Any]:
+    """Read the `autocoa:` key of a recipe as a YAML file of its own, {} for None; raises `ConfigError`."""
+    if file is None:
+        return {}
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} is not a readable YAML file: {' '.join(str(error).split())}") from error
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{file} must hold a mapping (the autocoa: key of a recipe), got {type(content).__name__}")
+    return dict(content["autocoa"] if set(content) == {"autocoa"} else content)
+
+
+def _method(name: str | None, given: Mapping[str, Any], world: WorldOptions) -> Method:
+    protocol = str(given.get("protocol"))
+    name = name or (protocol if protocol in METHODS else "autocoa")
+    if world.tinyworld is not None and not name.startswith("tinyworld"):
+        name = "tinyworld" if name == "autocoa" else f"tinyworld_{name}"
+    return get_method(name)
+
+
+def _tinyworld(folder: Path | None) -> dict[str, Any]:
+    """The corpus, top_k and limits of an embedded world, those of `recipes/setting/tinyworld.yaml`."""
+    if folder is None:
+        return {}
+    from ..tinyworld.files import Files
+    from ..tinyworld.held_out import LIMITS, TOP_K
+
+    files = Files(folder)
+    if not files.corpus.is_file():
+        raise ConfigError(f"{folder} holds no embedded world (no corpus.jsonl): autocoa tinyworld build {folder}")
+    search = {"corpus": str(files.corpus), "index_dir": str(files.index), "top_k": TOP_K}
+    return {"limits": to_mapping(LIMITS), "search": search}
+
+
+def _search(world: WorldOptions, mapping: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(mapping.get("search") or {})
+    tool: dict[str, Any] = {}
+    if world.corpus:
+        tool = {"backend": "index", "corpus": world.corpus}
+    elif world.search_url:
+        tool = {"backend": world.search_backend or "search_r1", "url": world.search_url}
+    elif world.web:
+        tool = {"backend": "duckduckgo"}
+    if tool:  # of the tool that stood there, only what any tool has stays
+        found = {name: value for name, value in found.items() if name not in ("corpus", "index_dir", "url")} | tool
+    if world.index_dir:
+        found["index_dir"] = world.index_dir
+    if world.top_k is not None:
+        found["top_k"] = world.top_k
+    return {"search": found} if found else {}
+
+
+def _environment(world: WorldOptions) -> dict[str, Any]:
+    if (world.environment == "cassette") != (world.cassette is not None):
+        raise ConfigError("--environment cassette and --cassette FILE belong together: give both")
+    if world.environment == "world_model":
+        return {"routing": {"environment": "world_model", "validation": "world_model"}}
+    if world.environment == "cassette":
+        return {"cassette": {"path": world.cassette, "mode": "replay"}}
+    return {"routing": {}} if world.environment == "real" else {}
+
+
+def _check_search(mapping: Mapping[str, Any], method: Method) -> None:
+    """Say in the words of the command what `Settings` would say in those of a recipe."""
+    is_asked = method.has_tool and not mapping.get("routing") and not mapping.get("cassette")
+    if is_asked and "search" in mapping.get("tools", ("search",)) and not mapping.get("search"):
+        raise ConfigError(
+            f"method {method.name!r} searches, and nobody answers: give --corpus FILE, --search-url URL, --web, "
+            "--environment world_model, or --method model_only"
+        )

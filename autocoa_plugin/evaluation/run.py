@@ -1,0 +1,98 @@
+"""Ask every question: one rollout per question and sample, so many at a time, each kept the moment it ends.
+
+    asked ──> workers ──> rollout (`loop.py`) ──> reward (`rewards.py`) ──> Sample ──> keep
+
+What was asked before, and where samples go, is for the callers to say (`sample_log.py`, `resume.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ..engines.base import Engine, Sampling
+from ..environments.base import Environment
+from ..errors import EngineError
+from ..limits import Limits
+from ..loop import rollout
+from ..rewards import RewardConfig, score
+from ..tokenization import Codec
+from .question import Question
+from .sample import SPLIT, Sample
+from .seeds import SeededEngine, sample_seed
+
+Asked = tuple[Question, int]
+"""A question and the number of its sample."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Answers one question at a time; `prompt_ids` spells a question for the engine's model.
+
+    With a temperature above 0 every sample has a seed of its own that follows from `seed`.
+    """
+
+    engine: Engine
+    environment: Environment
+    codec: Codec
+    prompt_ids: Callable[[Question], Sequence[int]]
+    limits: Limits
+    reward: RewardConfig
+    sampling: Sampling
+    seed: int = 0
+
+    async def play(self, question: Question, sample: int) -> Sample:
+        """Roll one question out and judge the answer.
+
+        Raises `EngineError` naming the question when the engine fails, and whatever is wrong with the configuration.
+        """
+        seed = sample_seed(self.seed, question.id, sample) if self.sampling.temperature > 0 else None
+        started = time.perf_counter()
+        try:
+            trajectory = await rollout(
+                self.prompt_ids(question),
+                engine=self.engine if seed is None else SeededEngine(self.engine, seed),
+                environment=self.environment,
+                codec=self.codec,
+                limits=self.limits,
+                sampling=self.sampling,
+                metadata={"split": SPLIT, "uid": question.id, "global_step": 0},
+            )
+        except EngineError as error:
+            raise type(error)(f"question {question.id!r}: {error}") from error
+        reward = score(trajectory, question.golds, self.codec.protocol, self.reward)
+        return Sample(question, sample, trajectory, reward, time.perf_counter() - started, seed)
+
+
+async def ask_all(
+    asked: Sequence[Asked],
+    player: Player,
+    keep: Callable[[Sample], object],
+    *,
+    concurrency: int,
+    stop: asyncio.Event | None = None,
+) -> bool:
+    """Ask in the given order, `concurrency` rollouts at a time; False when `stop` was set before all were done.
+
+    The first rollout that raises ends the others, and its error is raised; what was kept stays kept.
+    """
+    waiting, stop = iter(asked), stop or asyncio.Event()
+    workers = [asyncio.create_task(_work(waiting, player, keep)) for _ in range(min(concurrency, len(asked)))]
+    stopping = asyncio.create_task(stop.wait())
+    answered = asyncio.gather(*workers)
+    try:
+        await asyncio.wait({answered, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if answered.done():
+            await answered
+        return answered.done()
+    finally:
+        for task in (*workers, stopping):
+            task.cancel()
+        await asyncio.gather(answered, stopping, *workers, return_exceptions=True)
+
+
+async def _work(waiting: Iterator[Asked], player: Player, keep: Callable[[Sample], object]) -> None:
+    for question, sample in waiting:
+        keep(await player.play(question, sample))

@@ -1,0 +1,144 @@
+"""Asking questions: once each, so many at a time, in order; seeds; what stops it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from playing import CODEC, ScriptedPolicy, knows, player, question
+
+from autocoa_plugin.engines.base import Sampling
+from autocoa_plugin.environments.base import Context, Observation, Origin
+from autocoa_plugin.errors import ConfigError, EngineError
+from autocoa_plugin.evaluation.run import ask_all
+from autocoa_plugin.evaluation.sample import Sample
+from autocoa_plugin.evaluation.seeds import sample_seed
+from autocoa_plugin.protocol import Action
+from autocoa_plugin.testing import ScriptedEnvironment
+
+
+def ask(engine, questions, *, samples=1, concurrency=4, **changed) -> list[Sample]:
+    kept: list[Sample] = []
+    asked = [(each, sample) for each in questions for sample in range(samples)]
+    assert asyncio.run(ask_all(asked, player(engine, **changed), kept.append, concurrency=concurrency))
+    return kept
+
+
+def test_every_question_is_rolled_out_judged_and_kept():
+    kept = ask(ScriptedPolicy(CODEC, knows), [question(7), question(8, golds=("nine",))], concurrency=1)
+    assert [(each.key, each.metrics["exact_match"]) for each in kept] == [(("q7", 0), 1.0), (("q8", 0), 0.0)]
+    assert [each.reward.answer for each in kept] == ["7", "8"]
+    assert kept[0].trajectory.counts.real_calls == 1 and kept[0].seconds > 0
+
+
+def test_one_at_a_time_asks_in_the_given_order():
+    engine = ScriptedPolicy(CODEC, knows)
+    ask(engine, [question(number) for number in (3, 1, 2)], samples=2, concurrency=1)
+    assert [knows(text)[1][-7:-6] for text in engine.prompts] == ["3", "3", "1", "1", "2", "2"]
+
+
+@settings(max_examples=30)
+@given(questions=st.integers(0, 12), samples=st.integers(1, 3), concurrency=st.integers(1, 40))
+def test_each_sample_is_asked_once_and_never_more_than_allowed_at_a_time(questions, samples, concurrency):
+    engine = ScriptedPolicy(CODEC, knows, seconds=0.0)
+    kept = ask(engine, [question(n) for n in range(questions)], samples=samples, concurrency=concurrency)
+    wanted = [(f"q{n}", sample) for n in range(questions) for sample in range(samples)]
+    assert sorted(each.key for each in kept) == sorted(wanted)
+    assert len(engine.prompts) == len(wanted) and engine.most_open <= concurrency
+
+
+def test_the_engine_is_kept_full():
+    engine = ScriptedPolicy(CODEC, knows, seconds=0.01)
+    ask(engine, [question(number) for number in range(20)], concurrency=8)
+    assert engine.most_open == 8
+
+
+class Curious:
+    """An environment that keeps what it was told."""
+
+    stops_at_observation = True
+
+    def __init__(self) -> None:
+        self.seen: list[dict] = []
+
+    async def answer(self, action: Action, context: Context) -> Observation:
+        self.seen.append(dict(context.metadata))
+        return Observation("found", Origin.REAL)
+
+
+def test_the_environment_is_told_the_id_and_the_split_and_no_gold_answer():
+    environment = Curious()
+    ask(ScriptedPolicy(CODEC, knows), [question(7, meta={"secret": "7"})], environment=environment)
+    assert environment.seen == [{"split": "eval", "uid": "q7", "global_step": 0}]
+
+
+# ------------------------------------------------------------------------------------------------------------- seeds
+
+
+def test_greedy_sampling_has_no_seed():
+    engine = ScriptedPolicy(CODEC, knows)
+    (kept,) = ask(engine, [question(1)])
+    assert kept.seed is None and engine.samplings == [Sampling(0.0), Sampling(0.0)]
+
+
+def test_each_sample_and_each_of_its_turns_has_a_seed_of_its_own_that_company_does_not_change():
+    def seeds(concurrency):
+        engine = ScriptedPolicy(CODEC, knows)
+        sampling = Sampling(1.0, {"top_p": 0.9})
+        kept = ask(engine, [question(1), question(2)], samples=2, concurrency=concurrency, sampling=sampling, seed=5)
+        assert all(each.options["top_p"] == 0.9 for each in engine.samplings)
+        return {each.key: each.seed for each in kept}, sorted(each.options["seed"] for each in engine.samplings)
+
+    of_samples, of_turns = seeds(1)
+    assert of_samples["q1", 0] == sample_seed(5, "q1", 0)
+    assert len(set(of_samples.values())) == 4 and len(set(of_turns)) == 8  # four samples of two turns
+    assert seeds(4) == (of_samples, of_turns)
+
+
+def test_a_seed_is_the_same_in_every_process():
+    # printf '0\nq1\n0' | sha256sum: the first eight digits as a number, halved
+    assert sample_seed(0, "q1", 0) == 1150141127
+    assert len({sample_seed(seed, uid, n) for seed in (0, 1) for uid in ("q1", "q11") for n in (0, 1)}) == 8
+
+
+# -------------------------------------------------------------------------------------------------- what stops a run
+
+
+def test_an_engine_that_dies_ends_the_run_names_the_question_and_loses_nothing():
+    engine, kept = ScriptedPolicy(CODEC, knows, dies_at=6), []
+    asked = [(question(number), 0) for number in range(9)]
+    with pytest.raises(EngineError, match=r"^question 'q2': the server is gone$"):
+        asyncio.run(ask_all(asked, player(engine), kept.append, concurrency=1))
+    assert [each.key[0] for each in kept] == ["q0", "q1"]  # two calls each, and the sixth is the second of q2
+
+
+def test_a_wish_to_stop_keeps_what_is_finished_and_asks_nothing_more():
+    engine, kept = ScriptedPolicy(CODEC, knows, seconds=0.001), []
+
+    async def run() -> bool:
+        stop = asyncio.Event()
+
+        def keep(sample: Sample) -> None:
+            kept.append(sample)
+            if len(kept) == 3:
+                stop.set()
+
+        asked = [(question(number), 0) for number in range(50)]
+        return await ask_all(asked, player(engine), keep, concurrency=2, stop=stop)
+
+    assert asyncio.run(run()) is False
+    assert 3 <= len(kept) <= 4 and len(engine.prompts) <= 6
+
+
+def test_a_wrong_configuration_is_no_engine_that_died():
+    environment = ScriptedEnvironment(lambda action: ConfigError("routing chose nobody"))
+    with pytest.raises(ConfigError, match=r"^routing chose nobody$"):
+        ask(ScriptedPolicy(CODEC, knows), [question(1), question(2)], environment=environment)
+
+
+def test_a_tool_that_fails_is_an_observation_and_no_end():
+    environment = ScriptedEnvironment(lambda action: RuntimeError("no index"))
+    (kept,) = ask(ScriptedPolicy(CODEC, knows), [question(1)], environment=environment)
+    assert kept.trajectory.counts.tool_errors == 1 and kept.metrics["exact_match"] == 1.0
