@@ -1,0 +1,110 @@
+"""The sections that show evaluations: Table 1, metrics, actions, decisions."""
+
+from __future__ import annotations
+
+from ..evaluation.summary import ALL, Interval
+from ..evaluation.table import short_names
+from .blocks import Block, Figure, Text
+from .comparable import Comparison
+from .figures.actions import by_actions
+from .figures.bars import ENDINGS, decisions, endings, inflation
+from .figures.canvas import Picture
+from .figures.dots import dots
+from .leaders import exact_match, leaders
+from .table_one import table_one
+from .tables import decisions_table, endings_table, metrics_table
+
+_PANELS = 6
+_NOTHING = Interval(None, None, None, 0)
+
+
+def table_one_blocks(comparison: Comparison, *, paper_rows: bool) -> list[Block]:
+    """The table and its picture."""
+    groups = comparison.groups
+    names = short_names(groups if len(groups) <= _PANELS + 1 else [*groups[:_PANELS], ALL])
+    panels = {
+        short: {each.name: exact_match(each, group) or _NOTHING for each in comparison.evaluations}
+        for group, short in names.items()
+    }
+    marked = {short: list(leaders(comparison.evaluations, group)) for group, short in names.items()}
+    name = f"table1{comparison.suffix}"
+    picture = dots(
+        panels,
+        [each.name for each in comparison.evaluations],
+        name=f"{name}-plot",
+        alt="Exact match with 95 % intervals by method and group of questions",
+        marked=marked if len(comparison.evaluations) > 1 else None,
+    )
+    caption = (
+        "Exact match in percent; lines are 95 % intervals. Blue: the highest, and all that cannot be told from it."
+        if len(comparison.evaluations) > 1
+        else "Exact match in percent; lines are 95 % intervals."
+    )
+    return [table_one(comparison, paper_rows=paper_rows), Figure(f"{name}-figure", (picture,), caption)]
+
+
+def metrics_blocks(comparison: Comparison) -> list[Block]:
+    """How far the lenient metric inflates exact match, then all numbers."""
+    rows = {
+        each.name: (metrics["exact_match"], metrics["release_recall_match"])
+        for each in comparison.evaluations
+        if {"exact_match", "release_recall_match"} <= (metrics := each.summary.groups[ALL].metrics).keys()
+        and metrics["exact_match"].mean is not None
+        and metrics["release_recall_match"].mean is not None
+    }
+    name = f"metrics{comparison.suffix}"
+    caption = (
+        "Exact match (with its 95 % interval), and the points that 0.7-recall, the metric of the paper's release, "
+        "adds for the same answers: it counts an answer as right when it holds 70 % of the gold answer's words."
+    )
+    key = {"exact match": "blue", "added by 0.7-recall": "vermilion"}
+    figures = [Figure(f"{name}-figure", (inflation(rows, name=f"{name}-plot"),), caption, key)] if rows else []
+    return [*figures, metrics_table(comparison)]
+
+
+def actions_blocks(comparison: Comparison) -> list[Block]:
+    """Figure 3 a and b, one picture per method; then how answers ended."""
+    rows = {each.name: found for each in comparison.evaluations if (found := each.summary.groups[ALL].by_actions)}
+    most = max((each.actions for found in rows.values() for each in found), default=0)
+    name = f"actions{comparison.suffix}"
+    pictures = tuple(
+        by_actions(method, rows, most=most, name=f"{name}-plot-{number}") for number, method in enumerate(rows, 1)
+    )
+    caption = (
+        "Above (Figure 3 a of the paper): exact match of the answers that took so many actions, in percent with "
+        "95 % intervals; grey: the other methods. Below (Figure 3 b): share of all solved questions, in percent."
+    )
+    blocks: list[Block] = [Figure(f"{name}-figure", pictures, caption)] if pictures else []
+    return [
+        *blocks,
+        Figure(f"{name}-endings-figure", (_endings(comparison, name),), *_ENDED),
+        endings_table(comparison),
+    ]
+
+
+_ENDED = (
+    "How answers ended, percent of all samples. Forced: a limit was reached and the answer's opening was written for "
+    "the policy. Truncated: a limit, and no complete answer.",
+    {ending.replace("_", " "): shade for ending, shade in ENDINGS.items()},
+)
+
+
+def _endings(comparison: Comparison, name: str) -> Picture:
+    rows = {each.name: each.summary.groups[ALL].endings for each in comparison.evaluations}
+    return endings(rows, name=f"{name}-endings-plot")
+
+
+def decisions_blocks(comparison: Comparison) -> list[Block]:
+    """Wrong decisions as bars around a middle, then the numbers; nothing where no question says what is needed."""
+    rows = {each.name: found for each in comparison.evaluations if (found := each.summary.groups[ALL].deciding)}
+    if not rows:
+        return []
+    name = f"decisions{comparison.suffix}"
+    left_out = [each.name for each in comparison.evaluations if each.name not in rows]
+    caption = "Actions that were needed and not taken, and actions that were taken without need, percent of samples."
+    blocks: list[Block] = [Figure(f"{name}-figure", (decisions(rows, name=f"{name}-plot"),), caption)]
+    return [
+        *blocks,
+        decisions_table(comparison),
+        *([Text(f"Not known for: {', '.join(left_out)}.")] if left_out else []),
+    ]
