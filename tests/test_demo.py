@@ -5,21 +5,25 @@ from __future__ import annotations
 import io
 import os
 import sys
+from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("psutil", reason="needs the extra verl")
 
+from made_samples import made_sample, made_summary
 from rich.console import Console
 
 from autocoa_plugin.demo.judge import Judgement
-from autocoa_plugin.demo.methods import Method, after_stages, at_step, methods_table, to_dict
-from autocoa_plugin.demo.run import DemoOptions
+from autocoa_plugin.demo.methods import Method, after_stages, at_step, methods_table, to_dict, without_tool
+from autocoa_plugin.demo.trainings import DemoOptions
 from autocoa_plugin.errors import ConfigError
+from autocoa_plugin.evaluation.methods import METHODS
 from autocoa_plugin.launch.memory import MemoryWatch
 from autocoa_plugin.launch.process import LaunchError, launch
 from autocoa_plugin.ledger import Ledger, LedgerEntry
 from autocoa_plugin.stages.result import StageResult
+from autocoa_plugin.tinyworld.decisions import DecisionRates
 
 
 def finished(folder, path, seconds, steps=0, **calls):
@@ -55,19 +59,54 @@ def test_a_demo_without_an_imagined_or_a_real_step_is_refused(imagined):
         DemoOptions(steps=24, imagined=imagined)
 
 
-def test_the_table_says_nothing_where_nothing_was_decided(tmp_path):
-    judged = [
-        Judgement({"1hop": 0.0, "2hop": 0.0}, 0.0, None, None, None, 0.0),
-        Judgement({"1hop": 0.5, "2hop": 0.25}, 1.0, 0.9, 0.15, 0.05, 0.92),
+def judged(tmp_path, name, needs=True, **right):
+    """What a results folder of four questions a group says: `right` of them by group."""
+    samples = [
+        made_sample(
+            f"{group}-{n}", "Paris" if n < count else "Rome", group=f"tinyworld_{group}", origins=["real"] * needs
+        )
+        for group, count in right.items()
+        for n in range(4)
     ]
-    methods = [Method("base", tmp_path), Method("SFT-1&2&3 RL-1&2", tmp_path, 160, 2400, 421.4)]
+    return Judgement(tmp_path / name, made_summary(samples, method=name), None)
+
+
+def test_the_table_says_nothing_where_nothing_was_decided(tmp_path):
+    judgements = [
+        judged(tmp_path, "model only", needs=False, **{"1hop": 0, "2hop": 0}),
+        replace(
+            judged(tmp_path, "SFT-1&2&3 RL-1&2", **{"1hop": 2, "2hop": 1}),
+            decisions=DecisionRates(20, 20, unneeded_search=0.15, missed_search=0.05, accuracy=0.9),
+        ),
+    ]
+    methods = [Method("model only", tmp_path), Method("SFT-1&2&3 RL-1&2", tmp_path, 160, 2400, 421.4)]
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(methods_table(methods, judged))
+    console.print(methods_table(methods, judgements))
     text = console.export_text()
-    base, trained = (next(line for line in text.splitlines() if name in line) for name in ("base", "RL-1&2"))
-    assert base.split() == ["base", "0.0", "0.0", "0.00", "-", "0", "0", "0"]
+    base, trained = (next(line for line in text.splitlines() if name in line) for name in ("model only", "RL-1&2"))
+    assert base.split() == [*["model", "only", "0.0", "0.0", "0.00", "-", "0", "0", "0"]]
     assert trained.split() == [*["SFT-1&2&3", "RL-1&2", "50.0", "25.0", "1.00", "15.0", "160", "2400", "421"]]
-    assert to_dict(methods[1], judged[1])["faithful"] == 0.92
+    assert to_dict(methods[1], judgements[1])["decisions"]["accuracy"] == 0.9
+
+
+def test_a_result_is_told_in_one_line_with_its_interval(tmp_path):
+    # 2 of 4 and 1 of 4 are 3 of 8
+    assert judged(tmp_path, "SFT-1", **{"1hop": 2, "2hop": 1}).line.startswith("SFT-1: 37.5 (")
+
+
+def test_the_control_without_a_tool_is_the_same_checkpoint_asked_in_another_way(tmp_path):
+    method = Method("RL-2", tmp_path, real_calls=7, seconds=3.0)
+    control = without_tool(method)
+    assert (control.name, control.asked_as) == ("RL-2, no tool", "tinyworld_model_only")
+    assert (control.model, control.training) == (method.model, method.training)
+
+
+def test_rl_without_sft_takes_half_as_many_steps_more(tmp_path):
+    assert DemoOptions(steps=24).rl_only_steps == 36
+
+
+def test_every_way_to_ask_is_a_method_of_the_evaluation(tmp_path):
+    assert {Method("base", tmp_path).asked_as, "tinyworld_model_only", "tinyworld_react"} <= set(METHODS)
 
 
 def test_a_failed_process_is_told_with_the_end_of_its_log(tmp_path):

@@ -16,6 +16,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--steps", type=int, default=24, help="GRPO steps, imagined and real")
     parser.add_argument("--imagined", type=int, default=20, help="how many of them imagine (RL-1)")
     parser.add_argument(
+        "--all-methods", action="store_true", help="train SFT-2 alone and RL-2 without SFT too: all rows of the paper"
+    )
+    parser.add_argument(
         "overrides", nargs="*", help="further hydra overrides for the GRPO runs, such as autocoa.reward.action_cost=0.1"
     )
     parser.set_defaults(run=_run)
@@ -23,7 +26,8 @@ def add_parser(subparsers: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from ..launch.process import LaunchError
-    from .run import DemoOptions, run_demo
+    from .run import run_demo
+    from .trainings import DemoOptions
 
     options = DemoOptions(
         folder=arguments.folder,
@@ -31,6 +35,7 @@ def _run(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         imagined=arguments.imagined,
         extra=tuple(arguments.overrides),
+        all_methods=arguments.all_methods,
     )
     try:
         run_demo(options)

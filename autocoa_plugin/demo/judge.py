@@ -1,71 +1,80 @@
-"""What a checkpoint does on held-out questions: exact match by hops, whether it acts when it should, what it imagines.
+"""What a checkpoint does on held-out questions: `autocoa evaluate` on it, and whether each decision to act was right.
 
-The short form of `autocoa tinyworld evaluate`, a few seconds per checkpoint; kept as JSON, so it is done once.
+Answers and intervals are the evaluation's (`evaluation.evaluate`), one results folder per method; read from its samples
+is what only the embedded world can tell: which of the policy's decisions were right.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-from dataclasses import asdict, dataclass
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..engines.transformers_local import TransformersEngine
-from ..presets import TINYWORLD
-from ..tinyworld.decisions import written_decisions
+from ..evaluation.evaluate import evaluate
+from ..evaluation.folder import ResultsFolder
+from ..evaluation.job import EvaluationJob
+from ..evaluation.job_settings import WorldOptions, job_settings
+from ..evaluation.summary import ALL, Summary
+from ..tinyworld.decisions import DecisionRates, written_decisions
 from ..tinyworld.evaluation import WhenToAct
-from ..tinyworld.fidelity import draw_facts_to_imagine, measure_fidelity
-from ..tinyworld.files import Files, open_environment
-from ..tinyworld.held_out import TOP_K, play_questions
-from ..tinyworld.questions import validation_questions
+from ..tinyworld.files import Files
 from ..tinyworld.world import generate
-from ..tokenization import Codec
+from .methods import Method
 
-FACTS = 150
+_CONCURRENCY = 128  # all that fit into one batch of the small model
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One checkpoint; shares between 0 and 1, None where the policy decided nothing.
+    """One method: its results folder, what was measured, and its decisions hop by hop (None where it had no tool)."""
 
-    `exact_match` is by group of questions, `actions` are per question. `faithful`: which share of forced observations
-    about training entities is the real article, word for word.
-    """
+    results: Path
+    summary: Summary
+    decisions: DecisionRates | None
 
-    exact_match: dict[str, float]
-    actions: float
-    accuracy: float | None
-    unneeded_search: float | None
-    missed_search: float | None
-    faithful: float | None
+    @property
+    def line(self) -> str:
+        """The result in one line."""
+        exact, n = self.summary.groups[ALL].metrics["exact_match"], self.summary.groups[ALL].questions
+        spread = "" if exact.low is None else f" ({100 * exact.low:.1f} to {100 * (exact.high or 0.0):.1f})"
+        return f"{self.summary.method}: {100 * (exact.mean or 0.0):.1f}{spread} % of {n}, {self.summary.seconds:.0f} s"
+
+    @property
+    def exact_match(self) -> dict[str, float]:
+        """Share of exact matches by group of questions ("2hop")."""
+        groups = {name.removeprefix("tinyworld_"): each for name, each in self.summary.groups.items() if name != ALL}
+        return {name: each.metrics["exact_match"].mean or 0.0 for name, each in groups.items()}
+
+    @property
+    def actions(self) -> float:
+        """Executed actions per question."""
+        return self.summary.groups[ALL].per_question["actions"]
 
 
-def judge(model: Path, files: Files, cache: Path) -> Judgement:
-    """Answer every held-out question greedily with real retrieval, or read what an earlier call found."""
-    if cache.is_file():
-        return Judgement(**json.loads(cache.read_text(encoding="utf-8")))
-    judgement = _judge(model, files)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    cache.write_text(json.dumps(asdict(judgement)), encoding="utf-8")
-    return judgement
+def judge(method: Method, files: Files, folder: Path) -> Judgement:
+    """Ask every held-out question, greedily; what an earlier call has asked is read from `folder`."""
+    results = folder / re.sub(r"[^A-Za-z0-9]+", "-", method.name).strip("-").lower()
+    summary = evaluate(_job(method, files, results), has_lines=False)
+    has_tool = summary.fingerprint.world["environment"] != "none"
+    return Judgement(results, summary, _decisions(results) if has_tool else None)
 
 
-def _judge(model: Path, files: Files) -> Judgement:
-    world, engine = generate(), TransformersEngine.load(model, dtype="float32", max_batch=128)
-    codec, environment = Codec(engine.tokenizer, TINYWORLD), open_environment(files, TOP_K)
-    sets = validation_questions(world)
-    asked = [question for questions in sets.values() for question in questions]
-    played = asyncio.run(play_questions(asked, engine=engine, environment=environment, codec=codec))
-    rates = WhenToAct.of(written_decisions(each.trajectory, world) for each in played).unseen
-    matches = iter([each.reward.parts["exact_match"] for each in played])
-    facts = draw_facts_to_imagine(world, "train", FACTS)
-    return Judgement(
-        exact_match={
-            group: sum(next(matches) for _ in questions) / len(questions) for group, questions in sets.items()
-        },
-        actions=sum(each.trajectory.counts.actions for each in played) / len(played),
-        accuracy=rates.accuracy,
-        unneeded_search=rates.unneeded_search,
-        missed_search=rates.missed_search,
-        faithful=asyncio.run(measure_fidelity(engine, codec, world, facts)).exact,
+def _job(method: Method, files: Files, results: Path) -> EvaluationJob:
+    name, settings = job_settings(method.asked_as, WorldOptions(tinyworld=files.folder))
+    return EvaluationJob(
+        questions=str(files.val),
+        model=str(method.model),
+        folder=results,
+        settings=settings,
+        method=name,
+        name=method.name,
+        engine="transformers",
+        concurrency=_CONCURRENCY,
+        training=method.training,
     )
+
+
+def _decisions(results: Path) -> DecisionRates:
+    world = generate()
+    written = (written_decisions(each.trajectory, world) for each in ResultsFolder(results).read_samples())
+    return WhenToAct.of(written).unseen

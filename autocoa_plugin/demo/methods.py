@@ -1,32 +1,43 @@
-"""The rows of the demo's table: a method is a path of stages, what it costs to train and what its checkpoint does.
+"""The rows of the demo's table: a method is a path of stages, what it costs to train and how its checkpoint is asked.
 
 A curriculum run is two methods: its checkpoint at the switch has imagined only, its last one has both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..ledger import FILE_NAME, Ledger
 from ..stages.result import StageResult
-from .judge import Judgement
+
+if TYPE_CHECKING:
+    from .judge import Judgement
 
 
 @dataclass(frozen=True)
 class Method:
-    """A checkpoint and its training: `real_calls` and `simulated_calls` of all its stages, `seconds` of wall clock."""
+    """A checkpoint and its training: `real_calls` and `simulated_calls` of all its stages, `seconds` of wall clock.
+
+    `asked_as` is a name of `evaluation.methods`: with the tool, without it, or with worked examples.
+    """
 
     name: str
     model: Path
     real_calls: int = 0
     simulated_calls: int = 0
     seconds: float = 0.0
+    asked_as: str = "tinyworld"
+
+    @property
+    def training(self) -> Mapping[str, float]:
+        """What the checkpoint had cost, as evaluation results carry it."""
+        return {"real_calls": self.real_calls, "simulated_calls": self.simulated_calls, "seconds": self.seconds}
 
 
 def after_stages(name: str, results: Sequence[StageResult]) -> Method:
@@ -43,6 +54,11 @@ def at_step(name: str, results: Sequence[StageResult], step: int, seconds_after:
     seconds = sum(each.seconds for each in results) - seconds_after
     model = checkpoints / f"global_step_{step}" / "actor" / "huggingface"
     return _method(name, model, spent, seconds)
+
+
+def without_tool(method: Method) -> Method:
+    """The closed-book control: the same checkpoint, nobody to ask."""
+    return replace(method, name=f"{method.name}, no tool", asked_as="tinyworld_model_only")
 
 
 def _method(name: str, model: Path, spent: Sequence[tuple[int, int]], seconds: float) -> Method:
@@ -65,12 +81,13 @@ def methods_table(methods: Sequence[Method], judgements: Sequence[Judgement]) ->
     """One row per method; 80 columns wide. Percentages but for actions per question, calls and seconds."""
     groups = list(judgements[0].exact_match)
     table = Table(title="held-out questions, greedy, real retrieval", title_justify="left", box=SIMPLE_HEAD, padding=0)
-    table.add_column("exact match %", no_wrap=True)
-    for column in (*groups, "actions", "un-\nneeded", "real\ncalls", "imagined\ncalls", "training\nseconds"):
+    table.add_column("exact match %", overflow="fold")
+    for column in (*groups, "ac-\ntions", "un-\nneeded", "real\ncalls", "imag-\nined", "training\nseconds"):
         table.add_column(column, justify="right", no_wrap=True)
     for method, judgement in zip(methods, judgements, strict=True):
         matches = [f"{100 * judgement.exact_match[group]:.1f}" for group in groups]
-        unneeded = "-" if judgement.unneeded_search is None else f"{100 * judgement.unneeded_search:.1f}"
+        rates = judgement.decisions
+        unneeded = "-" if rates is None or rates.unneeded_search is None else f"{100 * rates.unneeded_search:.1f}"
         cost = (str(method.real_calls), str(method.simulated_calls), f"{method.seconds:.0f}")
         table.add_row(method.name, *matches, f"{judgement.actions:.2f}", unneeded, *cost)
     return table
@@ -78,4 +95,6 @@ def methods_table(methods: Sequence[Method], judgements: Sequence[Judgement]) ->
 
 def to_dict(method: Method, judgement: Judgement) -> dict[str, Any]:
     """A JSON-ready mapping."""
-    return {**asdict(method), "model": str(method.model), **asdict(judgement)}
+    decisions = None if judgement.decisions is None else asdict(judgement.decisions)
+    measured = {"exact_match": judgement.exact_match, "actions": judgement.actions, "decisions": decisions}
+    return {**asdict(method), "model": str(method.model), "results": str(judgement.results), **measured}
