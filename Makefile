@@ -12,10 +12,10 @@ EXTRAS := verl,cpu,data,eval,web,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test unit e2e bench clean
+.PHONY: help setup demo lint browser test unit e2e bench clean
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n 's/^# make/make/p' Makefile
 
 setup: $(VENV)/.ready
 
@@ -44,18 +44,29 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright autocoa_plugin
 
+# Debian's Chromium, in which tests/browser opens the pages; without it they are skipped, so nothing here may fail
+browser:
+	@for name in "$$AUTOCOA_CHROMIUM" chromium chromium-browser google-chrome; do \
+	  command -v "$$name" > /dev/null 2>&1 && exit 0; done; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; elif sudo -n true 2> /dev/null; then as_root='sudo -n'; else as_root=false; fi; \
+	echo "installing Debian's package chromium for the browser tests"; \
+	{ $$as_root apt-get -qq update && \
+	  $$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends chromium; } > /dev/null 2>&1 || \
+	echo "not installed, so the browser tests will be skipped: install a Chromium, or set AUTOCOA_CHROMIUM=/path/to/one"
+
 unit: setup
 	@$(BIN)/pytest -m "not e2e" -n 2 --dist loadfile
 
 e2e: setup
 	@$(BIN)/pytest -m e2e -s
 
-test: lint unit e2e
+test: lint browser unit e2e
 
 bench: setup
 	@$(BIN)/python benchmarks/loop.py
 	@$(BIN)/python benchmarks/retrieval.py
 	@$(BIN)/python benchmarks/sft.py
+	@$(BIN)/python benchmarks/explorer.py
 
 clean:
 	rm -rf build dist *.egg-info outputs .pytest_cache .ruff_cache .hypothesis
