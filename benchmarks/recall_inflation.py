@@ -5,8 +5,8 @@
 No language model: the policy searches the question as it stands and answers with the best documents' first sentence,
 with all their text, or with all their words in alphabetical order. Everything else is `autocoa evaluate`'s: loop,
 index, metrics, intervals. It knows nothing, so every point above 0 is the metric's gift, and what a policy trained on
-that metric would be paid for. (The release does not count an answer that contains the gold one as it stands, but does when
-the same words are scattered: hence the order.)
+that metric would be paid for. (The release does not count an answer that contains the gold one as it stands, but does
+when the same words are scattered: hence the order.)
 Questions are whatever `autocoa evaluate` reads, the corpus has JSON lines with id, title and text.
 """
 

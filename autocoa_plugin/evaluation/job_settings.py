@@ -87,12 +87,10 @@ def _tinyworld(folder: Path | None) -> dict[str, Any]:
     """The corpus, top_k and limits of an embedded world, those of `recipes/setting/tinyworld.yaml`."""
     if folder is None:
         return {}
-    from ..tinyworld.files import Files
+    from ..tinyworld.files import existing_world
     from ..tinyworld.held_out import LIMITS, TOP_K
 
-    files = Files(folder)
-    if not files.corpus.is_file():
-        raise ConfigError(f"{folder} holds no embedded world (no corpus.jsonl): autocoa tinyworld build {folder}")
+    files = existing_world(folder)
     search = {"corpus": str(files.corpus), "index_dir": str(files.index), "top_k": TOP_K}
     return {"limits": to_mapping(LIMITS), "search": search}
 

@@ -144,10 +144,8 @@ def _title(path: Path) -> str:
 
 
 def _tinyworld_search(folder: Path, top_k: int | None) -> SearchSettings:
-    from ..tinyworld.files import Files
+    from ..tinyworld.files import existing_world
     from ..tinyworld.held_out import TOP_K
 
-    files = Files(folder)
-    if not files.corpus.is_file():
-        raise ConfigError(f"{folder} holds no embedded world (no corpus.jsonl): autocoa tinyworld build {folder}")
+    files = existing_world(folder)
     return SearchSettings(corpus=str(files.corpus), index_dir=str(files.index), top_k=top_k or TOP_K)

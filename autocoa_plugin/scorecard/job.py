@@ -90,14 +90,12 @@ def tinyworld_job(folder: str | Path) -> Job:
     Raises `ConfigError` when the folder holds no world.
     """
     from ..tinyworld.evaluate import check_vocabulary
-    from ..tinyworld.files import Files
+    from ..tinyworld.files import existing_world
     from ..tinyworld.held_out import LIMITS, TOP_K
     from ..tinyworld.scorecard_queries import write_world_queries
     from ..tinyworld.world import generate
 
-    files = Files(Path(folder))
-    if not files.corpus.is_file():
-        raise ConfigError(f"{folder} holds no embedded world (no corpus.jsonl): autocoa tinyworld build {folder}")
+    files = existing_world(folder)
     world = generate()
     return Job(
         queries_file=str(write_world_queries(files.folder, world)),

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..environments.base import Environment
-from ..errors import DataError, nearest
+from ..errors import ConfigError, DataError, nearest
 from ..presets import TINYWORLD
 from ..settings import SearchSettings
 from ..tokenization import Codec
@@ -84,6 +84,14 @@ class Files:
     def base(self) -> Path:
         """The base model's folder."""
         return self.folder / "base"
+
+
+def existing_world(folder: str | Path) -> Files:
+    """The files of a folder that holds a world; raises `ConfigError` saying how one is built."""
+    files = Files(Path(folder))
+    if not files.corpus.is_file():
+        raise ConfigError(f"{folder} holds no embedded world (no corpus.jsonl): autocoa tinyworld build {folder}")
+    return files
 
 
 def build(

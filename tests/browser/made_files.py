@@ -66,12 +66,19 @@ def trajectory(
     segments, said = [], f"<think>\n{thought} "
     for turn in turns:
         call = Call(turn.tool, turn.query, turn.outcome, turn.origin, seconds=0.25, cost=0.001, error=turn.error)
-        source = Source.POLICY if turn.origin == "world_model" else Source.ENVIRONMENT
+        head, body, tail = f"\n\n{observed.open}", f" {turn.text} {observed.close}", "\n\n"
         segments += [
             _segment(Role.THOUGHT, Source.POLICY, said),
             _segment(Role.ACTION, Source.POLICY, f"{tags.open} {turn.query} {tags.close}"),
-            _segment(Role.OBSERVATION, source, f"\n\n{observed.open} {turn.text} {observed.close}\n\n", call),
         ]
+        if (
+            turn.origin == "world_model"
+        ):  # the loop opens it, the policy writes and closes it, the loop adds white space
+            segments.append(_segment(Role.OBSERVATION, Source.ENVIRONMENT, head))
+            segments.append(_segment(Role.OBSERVATION, Source.POLICY, body, call))
+            segments.append(_segment(Role.OBSERVATION, Source.ENVIRONMENT, tail))
+        else:
+            segments.append(_segment(Role.OBSERVATION, Source.ENVIRONMENT, head + body + tail, call))
         said = "So that is it . "
     closes = answer is not None and not forced
     segments.append(_segment(Role.THOUGHT, Source.POLICY, said + "\n</think>" * closes))

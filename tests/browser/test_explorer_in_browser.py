@@ -87,6 +87,18 @@ def test_a_trajectory_is_read_as_thought_action_observation_answer(page):
     assert page.locator("#answer").inner_text() == "Ada" and page.locator("#golds .gold").all_inner_texts() == ["Ada"]
 
 
+def test_an_imagined_observation_is_one_card_with_the_tags_that_the_loop_put_around_it(page):
+    show(page, 1, "read")
+    roles = page.evaluate("() => [...document.querySelectorAll('#view .seg')].map(each => each.dataset.role)")
+    assert roles == ["thought", "action", "observation", "thought", "answer"]
+    observation = page.locator(".seg[data-role='observation']")
+    assert (observation.get_attribute("data-origin"), observation.get_attribute("data-source")) == (
+        "world_model",
+        "policy",
+    )
+    assert page.locator(".seg[data-role='action'] .query").inner_text() == "capital of Qorvia"
+
+
 FILTERS = (
     ("stop", "max_actions", [2]),
     ("stop", "timeout", [5]),
