@@ -96,7 +96,7 @@ def test_a_result_is_told_in_one_line_with_its_interval(tmp_path):
 
 def test_the_control_without_a_tool_is_the_same_checkpoint_asked_in_another_way(tmp_path):
     method = Method("RL-2", tmp_path, real_calls=7, seconds=3.0)
-    control = without_tool(method)
+    control = without_tool(method, "RL-2, no tool")
     assert (control.name, control.asked_as) == ("RL-2, no tool", "tinyworld_model_only")
     assert (control.model, control.training) == (method.model, method.training)
 

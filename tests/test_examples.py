@@ -30,6 +30,7 @@ PRINTS = {
         "step 81, real: answer 'Bombay', reward 1.0",
         "calls: 0 real, 1 replayed, 0 imagined",
     ],
+    "08_evaluate_and_look.py": ["KeyError: 'Iliad'", "66.7", "explorer.html: 3 trajectories"],
     "04_search_tinyworld.py": ["2 actions, 2 real calls, 0 cached", "2 actions, 0 real calls, 2 cached"],
 }
 

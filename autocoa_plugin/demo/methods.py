@@ -56,9 +56,9 @@ def at_step(name: str, results: Sequence[StageResult], step: int, seconds_after:
     return _method(name, model, spent, seconds)
 
 
-def without_tool(method: Method) -> Method:
+def without_tool(method: Method, name: str) -> Method:
     """The closed-book control: the same checkpoint, nobody to ask."""
-    return replace(method, name=f"{method.name}, no tool", asked_as="tinyworld_model_only")
+    return replace(method, name=name, asked_as="tinyworld_model_only")
 
 
 def _method(name: str, model: Path, spent: Sequence[tuple[int, int]], seconds: float) -> Method:

@@ -122,7 +122,7 @@ class Trainings:
             at_step("SFT-1&2&3 RL-1", stages, switch, after),
             both,
             after_stages("SFT-1&2 RL-2", self.all_real),
-            without_tool(both),
+            without_tool(both, "RL-1&2, no tool"),
         ]
 
     def _rl(self, stage: str, steps: int, save_every: int, *overrides: str) -> tuple[str, ...]:

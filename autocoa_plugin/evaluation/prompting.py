@@ -43,7 +43,10 @@ class Prompting:
 
     def identity(self) -> dict[str, Any]:
         """What prompts depend on beside the question, JSON-ready."""
-        template = self.tokenizer.apply_chat_template(list(_FIXED), add_generation_prompt=True, tokenize=False)
+        # the template itself where there is one: what it writes may hold today's date, and a run may take two days
+        template = getattr(self.tokenizer, "chat_template", None) or self.tokenizer.apply_chat_template(
+            list(_FIXED), add_generation_prompt=True, tokenize=False
+        )
         return {
             "system_prompt": self.system_prompt,
             "system_text": digest(get_prompt(self.system_prompt)) if self.system_prompt else None,
