@@ -120,7 +120,8 @@ def _checked(source: str) -> Path:
         raise DataError(f"{path}: is a folder, expected a file of questions")
     if not path.is_file():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(path.name, beside) or nearest(source.partition("=")[0].lower(), SETS)
+        of_sets, of_files = nearest(source.partition("=")[0].lower(), SETS), nearest(path.name, beside)
+        hint = of_files or of_sets if path.suffix else of_sets or of_files
         raise DataError(f"{source}: no such file of questions, nor one of the sets {', '.join(SETS)}{hint}")
     return path
 
