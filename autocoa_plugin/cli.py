@@ -22,7 +22,7 @@ COMMANDS = (
     "cassette.cli",
     "scorecard.cli",
     "evaluation.cli",
-    "evaluation.compare_cli",
+    "evaluation.comparison.cli",
     "report.cli",
     "explorer.cli",
     "chat.cli",

@@ -26,10 +26,10 @@ from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.base import Context, Observation, Origin
 from autocoa_plugin.evaluation.folder import ResultsFolder
-from autocoa_plugin.evaluation.question import Question
 from autocoa_plugin.evaluation.run import Player, ask_all
 from autocoa_plugin.evaluation.sample_log import SampleLog
 from autocoa_plugin.protocol import Action
+from autocoa_plugin.questions.question import Question
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.testing import CharTokenizer
 

@@ -12,9 +12,9 @@ from autocoa_plugin.dump import json_line
 from autocoa_plugin.evaluation.fingerprint import Fingerprint
 from autocoa_plugin.evaluation.folder import ResultsFolder
 from autocoa_plugin.evaluation.measure import summarize
-from autocoa_plugin.evaluation.question import Question
 from autocoa_plugin.evaluation.sample import Sample
 from autocoa_plugin.evaluation.summary import Summary
+from autocoa_plugin.questions.question import Question
 from autocoa_plugin.rewards import Reward
 from autocoa_plugin.trajectory import Call, Counts, Role, Segment, Source, StopReason, Trajectory
 

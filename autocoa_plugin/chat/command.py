@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
 from ..errors import ConfigError, EngineError, nearest
-from ..evaluation.question import Question
+from ..questions.question import Question
 from .prepare import Spell, open_session, read_job, world_spelling
 from .screen import Screen, summary_line
 from .session import SaveFile, Session

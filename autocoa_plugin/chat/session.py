@@ -14,10 +14,10 @@ from ..engines.streaming import StreamingEngine
 from ..environments.base import Environment
 from ..errors import ConfigError
 from ..evaluation.prompting import Prompting
-from ..evaluation.question import Question
 from ..evaluation.seeds import SeededEngine, sample_seed
 from ..limits import Limits
 from ..loop import rollout
+from ..questions.question import Question
 from ..rewards import Reward, format_errors
 from ..tokenization import Codec
 from ..trajectory import Trajectory

@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .judge_cli import add_judge_arguments
+from .judging.cli import add_judge_arguments
 from .world_cli import add_world_arguments
 
 

@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from .evaluate import evaluate
 from .job import EvaluationJob
 from .job_settings import job_settings
-from .judge_cli import judge_settings
+from .judging.cli import judge_settings
 from .results import show
 from .training_cost import training_cost
 from .world_cli import check_vocabulary, world_options

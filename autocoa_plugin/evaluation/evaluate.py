@@ -13,7 +13,7 @@ from ..errors import AutoCoAError, DataError, EngineError
 from .engine_source import open_engine, served
 from .folder import ResultsFolder
 from .job import EvaluationJob
-from .judge import JudgeSettings
+from .judging.judge import JudgeSettings
 from .prepare import Prepared, prepare
 from .results import measure_folder
 from .resume import begin, end_session, locked

@@ -15,6 +15,8 @@ from ..answers import METRIC_VERSION
 from ..cassette.header import corpus_identity
 from ..config import to_mapping
 from ..presets import get_protocol
+from ..questions.files import questions_identity
+from ..questions.question import Question
 from ..settings import Settings
 from ..stages.fingerprint import file_fingerprint, model_fingerprint
 from ..stages.identity import flatten, without
@@ -22,8 +24,6 @@ from ..tokenizer_check import fingerprint as tokenizer_fingerprint
 from .fingerprint import Fingerprint, digest
 from .job import EvaluationJob
 from .prompting import Prompting
-from .question import Question
-from .question_files import questions_identity
 
 # where and how fast an author answers, not what
 _UNRELATED = ("world_model.url", "world_model.api_key_env", "world_model.timeout_s", "world_model.max_*")

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from ..config import require
 from ..engines.base import Sampling
 from ..engines.model_folder import check_model_folder
+from ..questions.question import Question
 from ..settings import Settings
 from .methods import get_method
-from .question import Question
 
 EngineName = Literal["auto", "vllm", "transformers"]
 
@@ -24,7 +24,7 @@ EngineName = Literal["auto", "vllm", "transformers"]
 class EvaluationJob:
     """Who is asked what, and where the results go.
 
-    `questions` is what `question_files.read_questions` takes, of which the first `limit` are asked (None: all).
+    `questions` is what `questions.files.read_questions` takes, of which the first `limit` are asked (None: all).
     `model` is a model's folder; with `server`, an OpenAI-compatible one with token ids, the folder or name of its
     tokenizer. `served_model` names the model there (None: the only one). `method` is a name of `methods.METHODS` that
     `settings` already follow; `name` is the row of a table. `temperature` 0 is greedy. `training` is what the
@@ -83,7 +83,7 @@ class EvaluationJob:
 
         Raises `DataError` or `ConfigError`.
         """
-        from .question_files import read_questions
+        from ..questions.files import read_questions
 
         return read_questions(self.questions, split=self.split, limit=self.limit, report=report)
 

@@ -17,6 +17,7 @@ from ..engines.base import Engine
 from ..environments.base import Environment
 from ..errors import EngineError
 from ..presets import get_protocol
+from ..questions.question import Question
 from ..tokenization import Codec
 from .engine_source import Kind, ask_served_model, end_ids, engine_kind, job_tokenizer
 from .fingerprint import Fingerprint
@@ -25,7 +26,6 @@ from .identity import fingerprint_of
 from .job import EvaluationJob
 from .methods import get_method
 from .prompting import Prompting
-from .question import Question
 from .resume import read_run
 from .run import Player
 from .shots import shot_messages

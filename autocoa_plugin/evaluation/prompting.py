@@ -14,8 +14,8 @@ from typing import Any
 from ..engines.model_folder import first_line
 from ..errors import ConfigError
 from ..prompts import get_prompt, prompt_ids
+from ..questions.question import Message, Question
 from .fingerprint import digest
-from .question import Message, Question
 
 _FIXED: tuple[Message, ...] = (
     {"role": "user", "content": "Who ?"},

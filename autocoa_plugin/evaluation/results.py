@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..atomic import write_atomically
 from ..scorecard.identity import now
 from .folder import ResultsFolder
-from .judge import JudgeSettings
+from .judging.judge import JudgeSettings
 from .measure import summarize
 from .prepare import Prepared
 from .summary import Summary
@@ -57,7 +57,7 @@ def _judge(
     if judge is None:
         return (None, {}) if old is None else (old.fingerprint.metric.get("judge"), old.judge)
     from ..launch.progress import progress_bar
-    from .judge_folder import judge_folder
+    from .judging.folder import judge_folder
 
     with progress_bar() as bar:
         task = bar.add_task("judging", total=None)

@@ -17,9 +17,9 @@ from ..environments.base import Environment
 from ..errors import EngineError
 from ..limits import Limits
 from ..loop import rollout
+from ..questions.question import Question
 from ..rewards import RewardConfig, score
 from ..tokenization import Codec
-from .question import Question
 from .sample import SPLIT, Sample
 from .seeds import SeededEngine, sample_seed
 

@@ -15,9 +15,9 @@ from typing import Any
 from ..answers import METRICS
 from ..dump import dump_row
 from ..errors import DataError, TrajectoryError
+from ..questions.question import Question
 from ..rewards import Reward
 from ..trajectory import Trajectory
-from .question import Question
 
 SPLIT = "eval"
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from ..errors import ConfigError, nearest
 from ..presets import REACT, TINYWORLD
 from ..protocol import Protocol
-from .question import Message
+from ..questions.question import Message
 
 Documents = Sequence[tuple[str, str]]
 """Title and text, best first; none: the search found nothing."""

@@ -22,7 +22,7 @@ from autocoa_plugin.environments.authors import build_world_model
 from autocoa_plugin.environments.settings import WorldModelSettings
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.evaluation.prompting import Prompting
-from autocoa_plugin.evaluation.question import Question
+from autocoa_plugin.questions.question import Question
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)

@@ -9,8 +9,8 @@ from made_samples import made_fingerprint, made_folder, made_sample
 
 from autocoa_plugin.cli import main
 from autocoa_plugin.errors import ConfigError, DataError
-from autocoa_plugin.evaluation.alike import check_vary, unlike
-from autocoa_plugin.evaluation.compare import compare, side_of
+from autocoa_plugin.evaluation.comparison.alike import check_vary, unlike
+from autocoa_plugin.evaluation.comparison.compare import compare, side_of
 from autocoa_plugin.evaluation.statistics import ALL_FLIPS, MCNEMAR
 
 EM = ["exact_match"]

@@ -23,13 +23,13 @@ from autocoa_plugin import AUTOCOA, Codec, Limits, rollout, score
 from autocoa_plugin.dump import json_line
 from autocoa_plugin.errors import ConfigError, DataError, EngineError
 from autocoa_plugin.evaluation.folder import ResultsFolder
-from autocoa_plugin.evaluation.judge import API_KEY_ENV, Judge, JudgeSettings, Verdict
-from autocoa_plugin.evaluation.judge_cli import add_judge_arguments, judge_settings
-from autocoa_plugin.evaluation.judge_folder import FILE_NAME, JudgeTotals, judge_folder
-from autocoa_plugin.evaluation.judge_votes import MAX_QUOTED_CHARS, majority, quote, read_vote, spell_question
-from autocoa_plugin.evaluation.question import Question
+from autocoa_plugin.evaluation.judging.cli import add_judge_arguments, judge_settings
+from autocoa_plugin.evaluation.judging.folder import FILE_NAME, JudgeTotals, judge_folder
+from autocoa_plugin.evaluation.judging.judge import API_KEY_ENV, Judge, JudgeSettings, Verdict
+from autocoa_plugin.evaluation.judging.votes import MAX_QUOTED_CHARS, majority, quote, read_vote, spell_question
 from autocoa_plugin.evaluation.sample import Sample
 from autocoa_plugin.prompts import JUDGE_ANSWER
+from autocoa_plugin.questions.question import Question
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)

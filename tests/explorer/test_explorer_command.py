@@ -14,9 +14,9 @@ from tokenizer_families import FAMILIES
 
 from autocoa_plugin.answers import METRICS
 from autocoa_plugin.errors import AutoCoAError, ConfigError, DataError, ToolUnavailableError
-from autocoa_plugin.evaluation.question import Question
 from autocoa_plugin.evaluation.sample import Sample
 from autocoa_plugin.explorer.cli import add_parser
+from autocoa_plugin.questions.question import Question
 from autocoa_plugin.rewards import Reward
 from autocoa_plugin.trajectory import Role, Segment, Source, StopReason, Trajectory
 

@@ -6,17 +6,17 @@ import argparse
 import json
 from typing import Any
 
-from ..answers import METRICS
-from ..atomic import write_atomically
-from ..errors import ConfigError, DataError, nearest
+from ...answers import METRICS
+from ...atomic import write_atomically
+from ...errors import ConfigError, DataError, nearest
+from ..fingerprint import differences
+from ..folder import ResultsFolder
+from ..numbers import JUDGE
+from ..statistics import check_installed
+from ..summary import ALL, Summary
 from .alike import Differences, check_control, check_vary, difference_lines, refuse, unlike
 from .compare import Comparison, Side, compare, side_of
-from .compare_table import comparison_table, notes, tool_table
-from .fingerprint import differences
-from .folder import ResultsFolder
-from .numbers import JUDGE
-from .statistics import check_installed
-from .summary import ALL, Summary
+from .table import comparison_table, notes, tool_table
 
 
 def run_command(arguments: argparse.Namespace) -> None:

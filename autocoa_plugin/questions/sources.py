@@ -5,7 +5,7 @@
     .csv  .tsv    a heading, then rows; a cell may hold a JSON list of texts
     .parquet      any columns
 
-What a row means is told in `question_rows.py`.
+What a row means is told in `rows.py`.
 """
 
 from __future__ import annotations

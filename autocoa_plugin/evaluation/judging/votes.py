@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from ..errors import ConfigError, nearest
-from ..prompts import PROMPTS
-from ..tokenization import printable
+from ...errors import ConfigError, nearest
+from ...prompts import PROMPTS
+from ...tokenization import printable
 
 Vote = Literal["yes", "no", "unreadable"]
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ..errors import ConfigError, nearest
-from .fingerprint import PARTS, Fingerprint, differences
+from ...errors import ConfigError, nearest
+from ..fingerprint import PARTS, Fingerprint, differences
 
 Differences = Mapping[str, tuple[Any, Any]]
 """What differs, as "part.key": (first, second)."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..statistics import Paired
+from ..table import METRIC_LABELS, add_row, interval_text, named_table, percent, short_names
 from .compare import Compared, Comparison
-from .statistics import Paired
-from .table import METRIC_LABELS, add_row, interval_text, named_table, percent, short_names
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin.errors import ConfigError, DataError
-from autocoa_plugin.evaluation.question import Question
-from autocoa_plugin.evaluation.question_files import questions_identity, read_questions
-from autocoa_plugin.evaluation.question_rows import Columns, question_of_row
+from autocoa_plugin.questions.files import questions_identity, read_questions
+from autocoa_plugin.questions.question import Question
+from autocoa_plugin.questions.rows import Columns, question_of_row
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 

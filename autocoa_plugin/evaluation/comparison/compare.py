@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..answers import METRICS
-from ..errors import ConfigError, DataError
-from .measure import by_question, metric_mean
-from .numbers import JUDGE, numbers_of
-from .sample import Sample
-from .statistics import Paired, interval, paired
-from .summary import ALL, Interval
+from ...answers import METRICS
+from ...errors import ConfigError, DataError
+from ..measure import by_question, metric_mean
+from ..numbers import JUDGE, numbers_of
+from ..sample import Sample
+from ..statistics import Paired, interval, paired
+from ..summary import ALL, Interval
 
 SCHEMA_VERSION = 1
 

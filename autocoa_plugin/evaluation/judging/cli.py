@@ -36,7 +36,7 @@ def judge_settings(arguments: argparse.Namespace) -> JudgeSettings | None:
 
     Raises `ConfigError` for a value that cannot be, or for an option of a judge that is not asked.
     """
-    from ..errors import ConfigError
+    from ...errors import ConfigError
     from .judge import JudgeSettings
 
     given = {name: getattr(arguments, f"judge_{name}") for name in _OPTIONS}

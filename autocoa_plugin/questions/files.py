@@ -1,12 +1,12 @@
 """Questions from wherever they lie: a file, a named set of the literature, or a data set of the Hugging Face hub.
 
-    read_questions("dev.jsonl")                     also .json, .csv, .tsv, .parquet       `question_sources`
+    read_questions("dev.jsonl")                     also .json, .csv, .tsv, .parquet       `sources`
     read_questions("hotpotqa")                      a name of `sets.SETS`, from the hub    `sets`
     read_questions("hotpotqa=copy/dev.jsonl")       the same from a local copy
     read_questions("nq,triviaqa,hotpotqa")          several sets, one after the other
     read_questions("hf:owner/name")                 any data set of the hub; hf:owner/name/config
 
-What a row may look like is told in `question_rows.py`.
+What a row may look like is told in `rows.py`.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 from ..errors import ConfigError, DataError, nearest
 from .hub import hub_rows
 from .question import Question
-from .question_rows import Columns, question_of_row
-from .question_sources import file_rows
-from .set_questions import set_questions
+from .rows import Columns, question_of_row
+from .set_rows import set_questions
 from .sets import SETS
+from .sources import file_rows
 
 Report = Callable[[str], object]
 Placed = Iterator[tuple[str, Question]]

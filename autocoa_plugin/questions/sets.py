@@ -13,7 +13,7 @@
 These are the questions that Search-R1 evaluates on too; its copies (RUC-NLPIR/FlashRAG_datasets) have the fields id,
 question and golden_answers, and a local copy of any set may have them as well. TriviaQA's rc part asks many questions
 twice, for web and Wikipedia; the unfiltered part is the open-domain one, with each question once. How rows are read is
-told in `set_questions.py`.
+told in `set_rows.py`.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from typing import Any
 from ..errors import ConfigError, DataError
 from .hub import hub_rows
 from .question import Question
-from .question_rows import checked_golds, checked_id, checked_text
-from .question_sources import file_rows
+from .rows import checked_golds, checked_id, checked_text
 from .sets import QuestionSet, Row
+from .sources import file_rows
 
 _FLASHRAG = "golden_answers"
 _IDS = ("id", "_id", "question_id")

@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .compare_command import run_command
+    from .command import run_command
 
     run_command(arguments)
     return 0

@@ -2,7 +2,7 @@
 
     Judge.judge(question, golds, answer) ──> votes ──majority──> Verdict(correct=True | False | None)
 
-How a question is spelled and a vote is read: `judge_votes`; a whole results folder: `judge_folder`. A server that
+How a question is spelled and a vote is read: `votes`; a whole results folder: `folder`. A server that
 refuses or dies is an `EngineError`: a judged folder goes on where it stopped. Source: the paper's LLM-judged accuracy
 (arXiv:2503.06580); the wording and the three votes are ours.
 """
@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..config import positive, require
-from ..engines.openai_transport import OpenAITransport, choose_model, served_models
-from ..errors import EngineError
-from .fingerprint import digest
-from .judge_votes import Vote, get_judge_prompt, majority, read_vote, spell_question
+from ...config import positive, require
+from ...engines.openai_transport import OpenAITransport, choose_model, served_models
+from ...errors import EngineError
+from ..fingerprint import digest
+from .votes import Vote, get_judge_prompt, majority, read_vote, spell_question
 
 API_KEY_ENV = "AUTOCOA_JUDGE_API_KEY"
 """The environment variable that is read for the server's key; without it none is sent."""

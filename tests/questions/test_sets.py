@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from autocoa_plugin.errors import ConfigError, DataError
-from autocoa_plugin.evaluation.question import Question
-from autocoa_plugin.evaluation.question_files import read_questions
-from autocoa_plugin.evaluation.question_rows import Columns
-from autocoa_plugin.evaluation.sets import SETS
+from autocoa_plugin.questions.files import read_questions
+from autocoa_plugin.questions.question import Question
+from autocoa_plugin.questions.rows import Columns
+from autocoa_plugin.questions.sets import SETS
 
 CONTEXT = {"title": ["Alpha"], "sentences": [["Alpha is here."]]}
 FACTS = {"title": ["Alpha"], "sent_id": [0]}
@@ -197,7 +197,7 @@ def test_official_json_lists_with_underscored_ids_are_read(tmp_path):
 
 
 def test_any_data_set_in_a_plain_layout_is_read_through_the_library(tmp_path):
-    from autocoa_plugin.evaluation.hub import hub_rows
+    from autocoa_plugin.questions.hub import hub_rows
 
     write_jsonl(tmp_path / "train.jsonl", [{"question": "x", "answer": "y"}])
     write_jsonl(tmp_path / "test.jsonl", [{"question": "Who?", "answer": "a"}])
@@ -271,7 +271,7 @@ def test_an_id_of_the_hub_has_two_parts(source):
 def test_without_network_one_line_says_how_to_do_without_the_hub(tmp_path):
     code = """
 from autocoa_plugin.errors import DataError
-from autocoa_plugin.evaluation.question_files import read_questions
+from autocoa_plugin.questions.files import read_questions
 for source in ("nq", "hf:owner/name"):
     try:
         read_questions(source)

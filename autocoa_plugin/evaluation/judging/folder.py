@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..dump import json_line
-from ..errors import DataError
-from .fingerprint import digest
-from .folder import ResultsFolder
+from ...dump import json_line
+from ...errors import DataError
+from ..fingerprint import digest
+from ..folder import ResultsFolder
+from ..sample import Sample
 from .judge import Judge, JudgeSettings
-from .sample import Sample
 
 FILE_NAME = "judge.jsonl"
 Key = tuple[str, int, str]
