@@ -42,6 +42,12 @@ def test_a_wheel_carries_every_recipe_and_the_base_model(wheel):
     assert "autocoa_plugin/verl_adapters/agent_loop.yaml" in names
 
 
+def test_a_wheel_carries_every_part_of_the_pages(wheel):
+    pages = [each for name in ("explorer", "report") for each in (ROOT / "autocoa_plugin" / name / "page").iterdir()]
+    assert len(pages) > 20
+    assert {str(each.relative_to(ROOT)) for each in pages} <= set(wheel.namelist())
+
+
 def test_a_plain_install_pulls_in_no_torch_no_verl_and_no_vllm(wheel):
     required = Parser().parsestr(metadata(wheel, "METADATA")).get_all("Requires-Dist") or []
     plain = [line for line in required if "extra ==" not in line]
