@@ -27,7 +27,7 @@ def table_one(comparison: Comparison, *, paper_rows: bool) -> Table:
     if paper_rows:
         rows += _rows_not_run(comparison, len(columns) + average)
         rows.sort(key=lambda row: row[0])
-    notes = [_legend(marks), *_letters(comparison).values()]
+    notes = [_legend(marks), *_letters(comparison).values(), _no_width(comparison)]
     if average:
         columns.insert(len(columns) - 1, Cell("average", "of the groups"))
     return Table(
@@ -90,6 +90,16 @@ def _legend(marks: Mapping[str, Mapping[str, Mark]]) -> str:
         "tied": "Underlined: the highest of its column and all that the evidence does not tell apart from it.",
     }
     return " ".join(sentence for mark, sentence in sentences.items() if mark in found)
+
+
+def _no_width(comparison: Comparison) -> str:
+    """What an interval of no width does not say, where there is one."""
+    found = [exact_match(each, group) for each in comparison.evaluations for group in comparison.groups]
+    if not any(each and each.low is not None and each.low == each.high for each in found):
+        return ""
+    return (
+        "An interval of no width: all answers were wrong, or all right; with n questions up to about 3/n may be hidden."
+    )
 
 
 def _note_letters(comparison: Comparison) -> dict[str, str]:

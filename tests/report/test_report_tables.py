@@ -191,3 +191,16 @@ def test_numbers_are_spelled_for_people():
     assert [number(value).text for value in (12340, 0.25, 233.2, None, 94.0)] == ["12,340", "0.25", "233", "-", "94"]
     assert share(Interval(0.5, None, None, 1)) == Cell("50.0")
     assert share(None) == share(Interval(None, None, None, 0)) == Cell("-")
+
+
+def test_an_interval_of_no_width_is_not_left_without_a_word():
+    one, none = evaluation(Made("a", (0.0, 0.5, 0.5, 0.5))), evaluation(Made("b", FEW))
+    flat = Interval(0.0, 0.0, 0.0, 200)
+    groups = {
+        name: replace(group, metrics={**group.metrics, "exact_match": flat}) if name == "1hop" else group
+        for name, group in one.summary.groups.items()
+    }
+    one = replace(one, summary=replace(one.summary, groups=groups))
+    for runs, is_told in (([one, none], True), ([none], False)):
+        (table,) = comparisons(runs)
+        assert any("of no width" in note for note in table_one(table, paper_rows=False).notes) is is_told
