@@ -34,9 +34,10 @@ def made_sample(
     judge: dict[str, Any] | None = None,
     needs: bool | tuple[bool, ...] | None = None,
     well_formed: bool = True,
+    error: str | None = None,
     **counts: Any,
 ) -> Sample:
-    """One sample; `origins` are who answered its actions, in order."""
+    """One sample; `origins` are who answered its actions, in order, all failing with `error` if there is one."""
     reason = StopReason(stop or ("no_answer" if answer is None else "answered"))
     called = {_COUNTED.get(origin, "notices"): 0 for origin in origins}
     for origin in origins:
@@ -48,7 +49,10 @@ def made_sample(
         sample=sample,
         trajectory=Trajectory(
             prompt_ids=(1,),
-            segments=(*map(_observation, origins), Segment(Role.ANSWER, Source.POLICY, (3,), answer or "")),
+            segments=(
+                *(_observation(each, error) for each in origins),
+                Segment(Role.ANSWER, Source.POLICY, (3,), answer or ""),
+            ),
             stop_reason=reason,
             protocol="autocoa",
             counts=Counts(**{"actions": len(origins), **called, **counts}),
@@ -60,8 +64,8 @@ def made_sample(
     )
 
 
-def _observation(origin: str) -> Segment:
-    call = Call("search", "query", "ok", origin, seconds=0.1)
+def _observation(origin: str, error: str | None) -> Segment:
+    call = Call("search", "query", "error" if error else "ok", origin, seconds=0.1, error=error)
     return Segment(Role.OBSERVATION, Source.ENVIRONMENT, (2,), "document", call=call)
 
 

@@ -21,6 +21,8 @@ from .sample import Sample
 from .statistics import interval, pass_at_k
 from .summary import ALL, GroupSummary, Interval, Summary
 
+_SHOWN_FAILURES = 5
+
 
 def summarize(
     samples: Iterable[Sample],
@@ -101,6 +103,7 @@ def _group(numbers: Sequence[SampleNumbers], k: int, has_judge: bool) -> GroupSu
         endings=endings(questions),
         stop_reasons=dict(Counter(each.stop_reason for each in numbers).most_common()),
         deciding=deciding(questions),
+        failures=dict(Counter(text for each in numbers for text in each.failures).most_common(_SHOWN_FAILURES)),
     )
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..answers import normalize_answer
-from ..environments.base import Origin
+from ..environments.base import Origin, Outcome
 from ..trajectory import StopReason, Trajectory
 from .sample import Sample
 
@@ -32,6 +32,8 @@ COSTS = (
 )
 JUDGE = "judge"
 
+_FAILED = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.MISS)
+_LONGEST = 160  # characters of a message
 _UNFINISHED = (StopReason.ABORTED, StopReason.PROMPT_TOO_LONG)
 _ENDED_ITSELF = (StopReason.ANSWERED, StopReason.NO_ANSWER)
 
@@ -55,6 +57,7 @@ class SampleNumbers:
     stop_reason: str
     costs: tuple[float, ...]  # in the order of COSTS
     judged: Mapping[str, object] | None  # what the judge said
+    failures: tuple[str, ...] = ()  # of calls: class and message
 
     @property
     def exact_match(self) -> float:
@@ -80,6 +83,9 @@ def numbers_of(sample: Sample) -> SampleNumbers:
         stop_reason=str(trajectory.stop_reason),
         costs=tuple(float(counted[name]) for name in COSTS),
         judged=sample.judge,
+        failures=tuple(
+            (call.error or call.outcome)[:_LONGEST] for call in trajectory.calls() if call.outcome in _FAILED
+        ),
     )
 
 

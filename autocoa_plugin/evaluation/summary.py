@@ -82,6 +82,7 @@ class GroupSummary:
     answer is an exact match.
     `per_question` has means per sample of counts and costs ("actions", "real_calls", "cached_calls", "replayed_calls",
     "simulated_calls", "sampled_tokens", "injected_tokens", "seconds", "cost").
+    `failures`: calls that failed, by what was said ("ToolUnavailableError: ..."), the commonest five.
     `endings`: "answered", "forced" (a limit, the answer's opening injected), "truncated" (a limit, and no complete
     answer), "no_answer" (the policy ended without one), each sample in exactly one of them.
     """
@@ -97,6 +98,7 @@ class GroupSummary:
     endings: Mapping[str, Ending]
     stop_reasons: Mapping[str, int]
     deciding: Deciding | None = None
+    failures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ def notes(summary: Summary) -> list[str]:
     return [
         *_missing(summary, group),
         *_stops(group),
+        *failure_lines(group),
         *_decisions(group),
         *_several(summary, group),
         *_judge(summary, group),
@@ -34,6 +35,12 @@ def _missing(summary: Summary, group: GroupSummary) -> Iterator[str]:
 def _stops(group: GroupSummary) -> Iterator[str]:
     if group.stop_reasons:
         yield "stop reasons: " + ", ".join(f"{name} {count}" for name, count in group.stop_reasons.items())
+
+
+def failure_lines(group: GroupSummary) -> Iterator[str]:
+    """Say which calls failed: a number from a run whose tool was down is about something else."""
+    for text, count in group.failures.items():
+        yield f"{count} {'call' if count == 1 else 'calls'} failed: {text}"
 
 
 def _decisions(group: GroupSummary) -> Iterator[str]:

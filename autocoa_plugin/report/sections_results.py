@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..evaluation.summary import ALL, Interval
 from ..evaluation.table import short_names
+from ..evaluation.table_notes import failure_lines
 from .blocks import Block, Figure, Text
 from .comparable import Comparison
 from .figures.actions import by_actions
@@ -79,7 +80,14 @@ def actions_blocks(comparison: Comparison) -> list[Block]:
         *blocks,
         Figure(f"{name}-endings-figure", (_endings(comparison, name),), *_ENDED),
         endings_table(comparison),
+        *_failures(comparison),
     ]
+
+
+def _failures(comparison: Comparison) -> list[Block]:
+    """Which runs had calls that failed: their numbers are about the tool as well."""
+    told = [(each.name, line) for each in comparison.evaluations for line in failure_lines(each.summary.groups[ALL])]
+    return [Text(f"{name}: {line}") for name, line in told]
 
 
 _ENDED = (

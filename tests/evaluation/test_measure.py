@@ -17,6 +17,7 @@ from autocoa_plugin.evaluation.measure import majority, summarize
 from autocoa_plugin.evaluation.numbers import COSTS, ENDINGS, ending, numbers_of
 from autocoa_plugin.evaluation.sample import Sample
 from autocoa_plugin.evaluation.summary import Interval, Summary
+from autocoa_plugin.evaluation.table_notes import notes
 
 NOTHING = Interval(None, None, None, 0)
 corpora = st.lists(st.tuples(st.none() | phrases, golds), min_size=1, max_size=8)
@@ -302,3 +303,19 @@ def test_trajectories_are_let_go_while_samples_are_read():
         samples(), method="m", fingerprint=made_fingerprint(), seconds=1.0, created="", samples_per_question=1
     )
     assert summary.groups["all"].questions == 5
+
+
+def test_calls_that_failed_are_counted_by_what_was_said():
+    down = "ToolUnavailableError: no connection"
+    samples = [
+        made_sample("a", "Rome", origins=["real", "real"], error=down),
+        made_sample("b", "Rome", origins=["real"], error="TimeoutError: 20 s"),
+        made_sample("c", "Paris", origins=["real"]),
+    ]
+    summary = made_summary(samples)
+    assert summary.groups["all"].failures == {down: 2, "TimeoutError: 20 s": 1}
+    assert Summary.from_dict(summary.to_dict()) == summary
+    assert [line for line in notes(summary) if "failed" in line] == [
+        "2 calls failed: ToolUnavailableError: no connection",
+        "1 call failed: TimeoutError: 20 s",
+    ]
