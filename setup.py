@@ -57,7 +57,7 @@ EXTRAS = {
     # autocoa scorecard --plot
     "plot": ["matplotlib"],
     # autocoa evaluate, compare, report, explore: intervals and tests by scipy, pages by jinja2, plots by matplotlib
-    "eval": ["datasets", "jinja2", "matplotlib", "numpy", "pyarrow", "scipy"],
+    "eval": ["datasets", "jinja2", "matplotlib", "numpy", "pyarrow", "pyyaml", "scipy"],
     # httpx: benchmarks/retrieval_http.py compares it with aiohttp; playwright: pages in a real browser
     "dev": [
         "build",

@@ -64,8 +64,10 @@ def read_settings(file: Path | None) -> dict[str, Any]:
     """Read the `autocoa:` key of a recipe as a YAML file of its own, {} for None; raises `ConfigError`."""
     if file is None:
         return {}
-    import yaml
-
+    try:
+        import yaml
+    except ImportError as error:
+        raise ConfigError("a settings file needs PyYAML: pip install 'autocoa-plugin[eval]'") from error
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
