@@ -15,11 +15,9 @@ def load_model(folder: Path, *, dtype: str = "auto") -> tuple[Any, Any]:
     Raises `ConfigError` when the folder holds no model, `TokenizerError` when its tokenizer is not the one saved.
     """
     check_model_folder(folder)
-    from transformers import AutoModelForCausalLM
-
     tokenizer = load_tokenizer(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype)
+        model = _transformers().AutoModelForCausalLM.from_pretrained(str(folder), dtype=dtype)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ConfigError(f"{folder} cannot be loaded as a language model: {first_line(error)}") from error
     return model, tokenizer
@@ -27,14 +25,23 @@ def load_model(folder: Path, *, dtype: str = "auto") -> tuple[Any, Any]:
 
 def load_tokenizer(folder: Path) -> Any:
     """Load a tokenizer; raises `ConfigError` when there is none, `TokenizerError` when it is not the one saved."""
-    from transformers import AutoTokenizer
-
+    transformers = _transformers()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(folder))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ConfigError(f"{folder} holds no tokenizer that can be loaded: {first_line(error)}") from error
     check_tokenizer(tokenizer, folder)
     return tokenizer
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ConfigError(
+            f"models and tokenizers need the extra local: pip install 'autocoa-plugin[local]' ({error})"
+        ) from error
+    return transformers
 
 
 def check_model_folder(folder: Path) -> None:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import time
 
-import psutil
+from ..errors import ConfigError
+
+try:
+    import psutil
+except ImportError as error:
+    raise ConfigError("launching verl needs the extra verl: pip install 'autocoa-plugin[verl]' (no psutil)") from error
 
 _SAMPLE_EVERY_S = 5.0
 

@@ -13,10 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from ..errors import AutoCoAError
-from .memory import MemoryWatch
+from .memory import MemoryWatch, psutil
 from .progress import ShownProgress, progress_bar
 
 _POLL_S = 1.0
