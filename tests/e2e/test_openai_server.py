@@ -7,14 +7,8 @@ only, with a bias towards the tags: wild rollouts, with empty and malformed acti
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +23,8 @@ from autocoa_plugin.environments.authors import build_world_model
 from autocoa_plugin.environments.base import Environment
 from autocoa_plugin.environments.settings import WorldModelSettings
 from autocoa_plugin.errors import ConfigError
+from autocoa_plugin.evaluation.judging.judge import Judge, JudgeSettings, Verdict
+from autocoa_plugin.launch.vllm_server import SERVED_NAME, vllm_server
 from autocoa_plugin.presets import TINYWORLD
 from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld import generate, validation_questions
@@ -39,12 +35,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 GREEDY = Sampling(0.0)
 LIMITS = Limits(max_response_tokens=150, answer_reserve_tokens=20, max_turn_tokens=40, max_actions=3)
 # one process per core is more than enough for a model of 0.4 million parameters
-ENVIRONMENT = {
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -59,52 +50,16 @@ def codec(base: Path) -> Codec:
 
 @pytest.fixture(scope="module")
 def url(base: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = f"--served-model-name tiny --dtype float32 --enforce-eager --max-model-len 256 --port {port}".split()
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(base), *options]
-    log = base.parent / "server.log"
-    with log.open("w") as output:
-        server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1"],
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **ENVIRONMENT},
-            start_new_session=True,  # vLLM's engine is a process of its own: both are killed together
-        )
-    try:
-        _wait_until_healthy(server, f"http://127.0.0.1:{port}/health", log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        _kill(server)
+    def report(seconds: float, line: str) -> None:
+        print(f"\rvLLM starts: {seconds:3.0f} s  {line[-80:]:80}", end="", file=sys.stderr, flush=True)
 
-
-def _wait_until_healthy(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    started = time.monotonic()
-    while True:
-        seconds = time.monotonic() - started
-        last = log.read_text(errors="replace").splitlines()[-1:] or [""]
-        print(f"\rvLLM starts: {seconds:3.0f} s  {last[0][-80:]:80}", end="", file=sys.stderr, flush=True)
-        if server.poll() is not None or seconds > 240:
-            pytest.fail(f"vLLM did not come up:\n{log.read_text(errors='replace')[-3000:]}")
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return print(file=sys.stderr)
-        except OSError:
-            time.sleep(1.0)
-
-
-def _kill(server: subprocess.Popen[bytes]) -> None:
-    for signal_number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(server.pid, signal_number)
-        except ProcessLookupError:
-            return
-        try:
-            server.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            continue
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        log, options = base.parent / "server.log", ("--max-model-len", "256")
+        with vllm_server(base, log=log, options=options, on_cpu=True, timeout_s=240, report=report) as url:
+            print(file=sys.stderr)
+            yield url
 
 
 class Recorder:
@@ -167,7 +122,7 @@ def test_the_model_and_its_context_length_are_found(url: str) -> None:
         async with await OpenAIServerEngine.connect(url) as engine:
             return engine.model, engine.max_context_tokens
 
-    assert asyncio.run(run()) == ("tiny", 256)
+    assert asyncio.run(run()) == (SERVED_NAME, 256)
 
 
 def test_every_turn_is_shown_the_prompt_plus_all_that_was_sampled_and_injected(
@@ -303,3 +258,15 @@ def test_given_tokens_are_scored_as_they_are_when_sampled(url: str, wild: tuple[
             return await engine.log_probs([*given, *generation.ids], len(given))
 
     assert asyncio.run(run()) == pytest.approx(generation.logprobs, abs=1e-3)
+
+
+def test_a_judge_is_asked_through_the_chat_endpoint_and_rubbish_is_no_verdict(url):
+    async def ask() -> Verdict:
+        async with Judge(JudgeSettings(url, max_tokens=8, price_per_million_output_tokens=1e6)) as judge:
+            return await judge.judge("Who is the mayor ?", ("Lale Rasman",), "Zure Haenson")
+
+    verdict = asyncio.run(ask())
+    # a base model of an encyclopedia cannot judge, and says neither word
+    assert (verdict.correct, verdict.votes) == (None, ("unreadable",) * 3)
+    assert verdict.input_tokens > 3 and 3 <= verdict.output_tokens <= 24
+    assert verdict.cost == verdict.output_tokens
