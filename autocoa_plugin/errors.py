@@ -8,6 +8,7 @@
     ├── DataError (ValueError)               a row of a data set is missing something
     ├── TrainingError (RuntimeError)         a loss that is not finite, a collapse that was to stop the run
     ├── EngineError (RuntimeError)           the engine broke its contract or is out of reach
+    │   ├── EngineRefusedError               the server does not want this one request
     │   └── EngineUnsupportedError           the server cannot take or give token ids
     ├── ReplayError (RuntimeError)           a replay that was to be complete lacks an answer
     ├── ToolError (RuntimeError)             a tool call that failed; becomes an observation
@@ -56,6 +57,10 @@ class TrainingError(AutoCoAError, RuntimeError):
 
 class EngineError(AutoCoAError, RuntimeError):
     """The engine is out of reach or broke its contract (`engines.base.Engine`)."""
+
+
+class EngineRefusedError(EngineError):
+    """The server finds fault with one request (HTTP 400, 413, 422): others may well be answered."""
 
 
 class EngineUnsupportedError(EngineError):

@@ -14,7 +14,7 @@ from typing import Any
 from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.base import Environment
-from autocoa_plugin.errors import EngineError
+from autocoa_plugin.errors import EngineError, EngineRefusedError
 from autocoa_plugin.evaluation.run import Player
 from autocoa_plugin.questions.question import Question
 from autocoa_plugin.rewards import RewardConfig
@@ -27,13 +27,22 @@ Turns = Callable[[str], Sequence[str]]
 class ScriptedPolicy:
     """Plays the turns of each prompt; the `dies_at`-th call (1 is the first) and all after it raise `EngineError`.
 
-    A call takes `seconds`; `most_open` is the largest number of calls that were under way at once.
+    Prompts that hold one of the texts `refuses` are refused. A call takes `seconds`; `most_open` is the largest number
+    of calls that were under way at once.
     """
 
     max_context_tokens: int | None = None
 
-    def __init__(self, codec: Codec, turns: Turns, *, seconds: float = 0.0, dies_at: int | None = None) -> None:
-        self.codec, self.turns, self.seconds, self.dies_at = codec, turns, seconds, dies_at
+    def __init__(
+        self,
+        codec: Codec,
+        turns: Turns,
+        *,
+        seconds: float = 0.0,
+        dies_at: int | None = None,
+        refuses: Sequence[str] = (),
+    ) -> None:
+        self.codec, self.turns, self.seconds, self.dies_at, self.refuses = codec, turns, seconds, dies_at, refuses
         self.prompts: list[str] = []  # the text that every first turn followed, in order
         self.samplings: list[Sampling] = []
         self.calls = self.most_open = self._open = 0
@@ -44,6 +53,8 @@ class ScriptedPolicy:
         self.calls += 1
         if self.dies_at is not None and self.calls >= self.dies_at:
             raise EngineError("the server is gone")
+        if any(text in self.codec.decode(ids) for text in self.refuses):
+            raise EngineRefusedError("HTTP 400: I do not like it")
         self.samplings.append(sampling)
         sampled, is_first = next_turn(self.codec, self.turns, ids)
         if is_first:

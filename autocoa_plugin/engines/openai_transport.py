@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ..errors import ConfigError, EngineError, EngineUnsupportedError, nearest
+from ..errors import ConfigError, EngineError, EngineRefusedError, EngineUnsupportedError, nearest
 
 if TYPE_CHECKING:
     import aiohttp
 
 NEEDS_IDS = "an OpenAI-compatible server that takes and gives token ids is needed (vLLM >= 0.10.2 does)"
+_ONE_REQUEST = (400, 413, 422)  # what is wrong is in the request, not with the server or the key
 
 
 class OpenAITransport:
@@ -156,7 +157,7 @@ class OpenAITransport:
             return EngineError(f"{sentence}; base_url usually ends in /v1")
         if self._exact and any(name in text for name in ('"prompt"', *self._exact)):  # the field it dislikes
             return EngineUnsupportedError(f"{sentence}; if it is about token ids: {NEEDS_IDS}")
-        return EngineError(sentence)
+        return EngineRefusedError(sentence) if status in _ONE_REQUEST else EngineError(sentence)
 
 
 async def _pause(attempt: int) -> None:

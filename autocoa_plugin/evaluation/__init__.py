@@ -9,7 +9,7 @@ What is asked is read by `questions/`.
 |---|---|
 | `methods`, `shots`, `prompting` | how it is put: baselines as configurations of the same loop |
 | `job`, `job_settings`, `world_cli`, `cli`, `command` | all of it, checked before anything is loaded |
-| `engine_source`, `seeds`, `prepare`, `run`, `evaluate`, `stop_signals`, `run_progress` | who is asked, and asking |
+| `engine_source`, `seeds`, `prepare`, `run`, `refusals`, `evaluate`, `stop_signals`, `run_progress` | asking |
 | `folder`, `sample`, `sample_log`, `resume` | what is on disk, and how an interrupted run goes on |
 | `fingerprint`, `identity`, `training_cost` | what numbers depend on, and what a checkpoint had cost |
 | `judging/` | an LLM as judge, three votes each |

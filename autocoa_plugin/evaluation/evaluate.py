@@ -15,6 +15,7 @@ from .folder import ResultsFolder
 from .job import EvaluationJob
 from .judging.judge import JudgeSettings
 from .prepare import Prepared, prepare
+from .refusals import Refusals
 from .results import measure_folder
 from .resume import begin, end_session, locked
 from .run import Asked, ask_all
@@ -85,10 +86,15 @@ def _serve_and_ask(
         log.keep(sample)
         progress.add(sample)
 
+    refusals = Refusals(keep, is_answering=bool(log.keys))
+
     async def ask(url: str | None) -> bool:
         with stop_signals(stop):
             async with open_engine(job, prepared.kind, url) as engine:
-                return await ask_all(missing, prepared.player(engine), keep, concurrency=job.concurrency, stop=stop)
+                player, concurrency = prepared.player(engine), job.concurrency
+                is_complete = await ask_all(missing, player, refusals.take, concurrency=concurrency, stop=stop)
+        refusals.finish()
+        return is_complete
 
     def report(seconds: float, line: str) -> None:
         progress.say(f"vLLM starts, {seconds:.0f} s: {line[-60:]}")

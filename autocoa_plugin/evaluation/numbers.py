@@ -57,7 +57,7 @@ class SampleNumbers:
     stop_reason: str
     costs: tuple[float, ...]  # in the order of COSTS
     judged: Mapping[str, object] | None  # what the judge said
-    failures: tuple[str, ...] = ()  # of calls: class and message
+    failures: tuple[str, ...] = ()  # of calls and of the engine: class and message
 
     @property
     def exact_match(self) -> float:
@@ -83,10 +83,14 @@ def numbers_of(sample: Sample) -> SampleNumbers:
         stop_reason=str(trajectory.stop_reason),
         costs=tuple(float(counted[name]) for name in COSTS),
         judged=sample.judge,
-        failures=tuple(
-            (call.error or call.outcome)[:_LONGEST] for call in trajectory.calls() if call.outcome in _FAILED
-        ),
+        failures=_failures(sample),
     )
+
+
+def _failures(sample: Sample) -> tuple[str, ...]:
+    """What went wrong: the engine's refusal, failed calls."""
+    calls = [call.error or call.outcome for call in sample.trajectory.calls() if call.outcome in _FAILED]
+    return tuple(text[:_LONGEST] for text in (*([sample.error] if sample.error else []), *calls))
 
 
 def executed_actions(trajectory: Trajectory) -> int:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from ..engines.base import Engine, Sampling
 from ..environments.base import Environment
-from ..errors import EngineError
+from ..errors import EngineError, EngineRefusedError
 from ..limits import Limits
 from ..loop import rollout
 from ..questions.question import Question
 from ..rewards import RewardConfig, score
 from ..tokenization import Codec
+from ..trajectory import StopReason, Trajectory
 from .sample import SPLIT, Sample
 from .seeds import SeededEngine, sample_seed
 
@@ -46,24 +47,32 @@ class Player:
     async def play(self, question: Question, sample: int) -> Sample:
         """Roll one question out and judge the answer.
 
+        A question that the engine refuses is an empty trajectory with the reason as `error`.
         Raises `EngineError` naming the question when the engine fails, and whatever is wrong with the configuration.
         """
         seed = sample_seed(self.seed, question.id, sample) if self.sampling.temperature > 0 else None
-        started = time.perf_counter()
+        started, error = time.perf_counter(), None
+        prompt_ids = tuple(self.prompt_ids(question))
         try:
-            trajectory = await rollout(
-                self.prompt_ids(question),
-                engine=self.engine if seed is None else SeededEngine(self.engine, seed),
-                environment=self.environment,
-                codec=self.codec,
-                limits=self.limits,
-                sampling=self.sampling,
-                metadata={"split": SPLIT, "uid": question.id, "global_step": 0},
-            )
-        except EngineError as error:
-            raise type(error)(f"question {question.id!r}: {error}") from error
+            trajectory = await self._roll_out(question, prompt_ids, seed)
+        except EngineRefusedError as refusal:
+            error = f"{type(refusal).__name__}: {refusal}"
+            trajectory = Trajectory(prompt_ids, (), StopReason.ABORTED, self.codec.protocol.name)
+        except EngineError as failure:
+            raise type(failure)(f"question {question.id!r}: {failure}") from failure
         reward = score(trajectory, question.golds, self.codec.protocol, self.reward)
-        return Sample(question, sample, trajectory, reward, time.perf_counter() - started, seed)
+        return Sample(question, sample, trajectory, reward, time.perf_counter() - started, seed, error=error)
+
+    async def _roll_out(self, question: Question, prompt_ids: Sequence[int], seed: int | None) -> Trajectory:
+        return await rollout(
+            prompt_ids,
+            engine=self.engine if seed is None else SeededEngine(self.engine, seed),
+            environment=self.environment,
+            codec=self.codec,
+            limits=self.limits,
+            sampling=self.sampling,
+            metadata={"split": SPLIT, "uid": question.id, "global_step": 0},
+        )
 
 
 async def ask_all(

@@ -1,7 +1,7 @@
 """One answered question as a line of `samples.jsonl`: a row of a trajectory dump and what evaluation adds.
 
     step split uid answer reward reward_parts format_errors info trajectory     as in every dump (`dump.dump_row`)
-    sample seed seconds judge                                                   ours
+    sample seed seconds judge error                                             ours
 
 `uid` is the question's id and `split` is "eval", so whatever reads dumps reads results.
 """
@@ -27,6 +27,7 @@ class Sample:
     """The `sample`-th answer (0 is the first) to a question; `seconds` is the rollout's wall clock.
 
     `judge` is what an LLM judge said ({"correct": bool, "votes": [...], ...}); None where none was asked.
+    `error` is why the engine would not answer, which leaves an empty trajectory; None: it answered.
     """
 
     question: Question
@@ -36,6 +37,7 @@ class Sample:
     seconds: float
     seed: int | None = None
     judge: Mapping[str, Any] | None = None
+    error: str | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -58,7 +60,8 @@ class Sample:
             "extra_info": dict(question.meta),
         }
         row = dump_row(self.trajectory, self.reward, step=0, split=SPLIT, uid=question.id, info=info)
-        return {**row, "sample": self.sample, "seed": self.seed, "seconds": self.seconds, "judge": self.judge}
+        ours = {"sample": self.sample, "seed": self.seed, "seconds": self.seconds, "judge": self.judge}
+        return {**row, **ours, "error": self.error}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Sample:
@@ -85,6 +88,7 @@ class Sample:
                 seconds=row["seconds"],
                 seed=row.get("seed"),
                 judge=row.get("judge"),
+                error=row.get("error"),
             )
         except (KeyError, TypeError, AttributeError, TrajectoryError) as error:
             raise DataError(f"not a sample of an evaluation: {type(error).__name__}: {error}") from error

@@ -82,7 +82,8 @@ class GroupSummary:
     answer is an exact match.
     `per_question` has means per sample of counts and costs ("actions", "real_calls", "cached_calls", "replayed_calls",
     "simulated_calls", "sampled_tokens", "injected_tokens", "seconds", "cost").
-    `failures`: calls that failed, by what was said ("ToolUnavailableError: ..."), the commonest five.
+    `failures`: calls that failed and questions that the engine refused, by what was said ("ToolUnavailableError: ..."),
+    the commonest five.
     `endings`: "answered", "forced" (a limit, the answer's opening injected), "truncated" (a limit, and no complete
     answer), "no_answer" (the policy ended without one), each sample in exactly one of them.
     """

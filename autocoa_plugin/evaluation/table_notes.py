@@ -40,7 +40,7 @@ def _stops(group: GroupSummary) -> Iterator[str]:
 def failure_lines(group: GroupSummary) -> Iterator[str]:
     """Say which calls failed: a number from a run whose tool was down is about something else."""
     for text, count in group.failures.items():
-        yield f"{count} {'call' if count == 1 else 'calls'} failed: {text}"
+        yield f"failed {'once' if count == 1 else f'{count} times'}: {text}"
 
 
 def _decisions(group: GroupSummary) -> Iterator[str]:

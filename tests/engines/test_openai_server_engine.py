@@ -21,7 +21,7 @@ import pytest
 from autocoa_plugin import AUTOCOA, Codec, Limits, Role, StopReason, rollout
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
-from autocoa_plugin.errors import ConfigError, EngineError, EngineUnsupportedError
+from autocoa_plugin.errors import ConfigError, EngineError, EngineRefusedError, EngineUnsupportedError
 from autocoa_plugin.testing import CharTokenizer, ScriptedEnvironment
 
 MODELS = {"object": "list", "data": [{"id": "tiny", "max_model_len": 4096}]}
@@ -155,7 +155,9 @@ def test_a_server_that_does_not_know_the_field_is_unsupported() -> None:
 
 
 def test_another_refused_request_says_what_the_server_said_and_is_not_repeated() -> None:
-    with pytest.raises(EngineError, match=r"refused the request .HTTP 400.*temperature must be positive") as raised:
+    with pytest.raises(
+        EngineRefusedError, match=r"refused the request .HTTP 400.*temperature must be positive"
+    ) as raised:
         sample((400, {"error": "temperature must be positive"}))
     assert not isinstance(raised.value, EngineUnsupportedError)
 

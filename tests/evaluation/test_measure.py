@@ -315,7 +315,7 @@ def test_calls_that_failed_are_counted_by_what_was_said():
     summary = made_summary(samples)
     assert summary.groups["all"].failures == {down: 2, "TimeoutError: 20 s": 1}
     assert Summary.from_dict(summary.to_dict()) == summary
-    assert [line for line in notes(summary) if "failed" in line] == [
-        "2 calls failed: ToolUnavailableError: no connection",
-        "1 call failed: TimeoutError: 20 s",
+    assert [line for line in notes(summary) if line.startswith("failed")] == [
+        "failed 2 times: ToolUnavailableError: no connection",
+        "failed once: TimeoutError: 20 s",
     ]

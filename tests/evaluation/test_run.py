@@ -7,16 +7,19 @@ import asyncio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_samples import made_summary
 from playing import CODEC, ScriptedPolicy, knows, player, question
 
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.environments.base import Context, Observation, Origin
 from autocoa_plugin.errors import ConfigError, EngineError
+from autocoa_plugin.evaluation.refusals import Refusals
 from autocoa_plugin.evaluation.run import ask_all
 from autocoa_plugin.evaluation.sample import Sample
 from autocoa_plugin.evaluation.seeds import sample_seed
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.testing import ScriptedEnvironment
+from autocoa_plugin.trajectory import StopReason
 
 
 def ask(engine, questions, *, samples=1, concurrency=4, **changed) -> list[Sample]:
@@ -142,3 +145,49 @@ def test_a_tool_that_fails_is_an_observation_and_no_end():
     environment = ScriptedEnvironment(lambda action: RuntimeError("no index"))
     (kept,) = ask(ScriptedPolicy(CODEC, knows), [question(1)], environment=environment)
     assert kept.trajectory.counts.tool_errors == 1 and kept.metrics["exact_match"] == 1.0
+
+
+def test_a_question_that_the_engine_refuses_is_a_counted_sample_and_costs_no_other():
+    engine = ScriptedPolicy(CODEC, knows, refuses=("number is 2?",))
+    kept = {each.question.id: each for each in ask(engine, [question(n) for n in (1, 2, 3)])}
+    assert [kept[f"q{n}"].metrics["exact_match"] for n in (1, 2, 3)] == [1.0, 0.0, 1.0]
+    refused = kept["q2"]
+    assert (refused.trajectory.stop_reason, refused.trajectory.segments) == (StopReason.ABORTED, ())
+    assert refused.error == "EngineRefusedError: HTTP 400: I do not like it"
+    assert Sample.from_row(refused.to_row()) == refused
+    summary = made_summary([kept[f"q{n}"] for n in (1, 2, 3)])
+    assert summary.groups["all"].failures == {refused.error: 1}
+    assert summary.groups["all"].endings["truncated"].samples == 1
+
+
+def test_an_engine_that_refuses_everything_ends_the_run_and_nothing_is_kept():
+    kept: list[Sample] = []
+    refusals, engine = Refusals(kept.append), ScriptedPolicy(CODEC, knows, refuses=("number",))
+    asked = [(question(number), 0) for number in range(20)]
+    with pytest.raises(EngineError, match=r"refused all 8 questions so far: .*HTTP 400"):
+        asyncio.run(ask_all(asked, player(engine), refusals.take, concurrency=1))
+    assert not kept
+
+
+def test_refusals_are_kept_once_another_question_is_answered():
+    kept: list[Sample] = []
+    refusals, engine = Refusals(kept.append), ScriptedPolicy(CODEC, knows, refuses=("is 0?", "is 1?", "is 3?"))
+    asked = [(question(number), 0) for number in range(4)]
+    asyncio.run(ask_all(asked, player(engine), refusals.take, concurrency=1))
+    refusals.finish()
+    assert [(each.question.id, each.error is None) for each in kept] == [
+        *(("q0", False), ("q1", False), ("q2", True), ("q3", False)),
+    ]
+
+
+def test_a_few_questions_that_are_all_refused_are_an_error_at_the_end():
+    kept: list[Sample] = []
+    refusals = Refusals(kept.append)
+    asyncio.run(
+        ask_all(
+            [(question(1), 0)], player(ScriptedPolicy(CODEC, knows, refuses=("is 1?",))), refusals.take, concurrency=1
+        )
+    )
+    with pytest.raises(EngineError, match="refused all 1 questions"):
+        refusals.finish()
+    assert not kept
