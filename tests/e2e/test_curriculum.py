@@ -31,6 +31,7 @@ from autocoa_plugin.environments.cassette import CassetteEnvironment
 from autocoa_plugin.errors import ReplayError
 from autocoa_plugin.launch.metrics import read_steps
 from autocoa_plugin.ledger import Ledger, LedgerEntry, entry_of
+from autocoa_plugin.limits import Limits
 from autocoa_plugin.loop import rollout
 from autocoa_plugin.presets import TINYWORLD
 from autocoa_plugin.retrieval.index_build import open_or_build
@@ -49,6 +50,7 @@ from autocoa_plugin.tokenization import Codec
 from autocoa_plugin.trajectory import Role, Source, Trajectory
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+CONTEXT = 256  # setting/tinyworld: max_model_len
 SIMULATED, REAL = (1, 2, 3), 4
 PROMPTS, SAMPLES = 4, 4
 WEIGHT, CARD_EVERY = 0.1, 2
@@ -290,19 +292,26 @@ def tape(run: Path) -> Iterator[tuple[Settings, CassetteEnvironment, Codec]]:
 
 def play(tape: tuple[Settings, CassetteEnvironment, Codec], prompt_ids: Sequence[int], turns: list[Any]) -> Trajectory:
     settings, environment, codec = tape
-    engine = ScriptedEngine(turns, max_context_tokens=256)  # setting/tinyworld: max_model_len
+    engine = ScriptedEngine(turns, max_context_tokens=CONTEXT)
     return asyncio.run(rollout(prompt_ids, engine=engine, environment=environment, codec=codec, limits=settings.limits))
 
 
-def turns_of(trajectory: Trajectory) -> list[Generation]:
-    """What the policy sampled, call by call: whatever stands between two insertions."""
-    turns = []
+def turns_of(trajectory: Trajectory, limits: Limits) -> list[Generation]:
+    """What the policy sampled, call by call: whatever stands between two insertions.
+
+    A run that is longer than a turn may be is a turn that was cut inside an answer, and the answer's completion.
+    """
+    turns, n_response = [], 0
     for sampled, segments in groupby(trajectory.segments, key=lambda segment: segment.is_trained):
         parts = list(segments)
+        ids = tuple(token for part in parts for token in part.ids)
         if sampled:
-            ids = tuple(token for part in parts for token in part.ids)
             logprobs = tuple(value for part in parts for value in part.logprobs or ())
-            turns.append(Generation(ids, logprobs, FinishReason.STOP))
+            budget = min(limits.max_response_tokens, CONTEXT - len(trajectory.prompt_ids))
+            cut = min(limits.max_turn_tokens, budget - limits.answer_reserve_tokens - n_response)
+            for part in (slice(None, cut), slice(cut, None)) if len(ids) > cut > 0 else (slice(None),):
+                turns.append(Generation(ids[part], logprobs[part], FinishReason.STOP))
+        n_response += len(ids)
     return turns
 
 
@@ -310,7 +319,7 @@ def test_the_recorded_step_replays_without_the_server_to_identical_observations_
     replayed_calls = 0
     for row in rows(run, REAL):
         recorded = row["trajectory"]
-        replayed = play(tape, recorded.prompt_ids, turns_of(recorded))
+        replayed = play(tape, recorded.prompt_ids, turns_of(recorded, tape[0].limits))
         assert replayed.response_ids == recorded.response_ids
         assert [(each.role, each.source, each.ids, each.text) for each in replayed.segments] == [
             (each.role, each.source, each.ids, each.text) for each in recorded.segments
