@@ -299,9 +299,10 @@ def play(tape: tuple[Settings, CassetteEnvironment, Codec], prompt_ids: Sequence
 def turns_of(trajectory: Trajectory, limits: Limits) -> list[Generation]:
     """What the policy sampled, call by call: whatever stands between two insertions.
 
-    A run that is longer than a turn may be is a turn that was cut inside an answer, and the answer's completion.
+    A run that is longer than a turn may be is a turn that was cut inside an answer, and the answer's completion; what
+    follows an answer's injected opening is one call, however long.
     """
-    turns, n_response = [], 0
+    turns, n_response, is_forced = [], 0, False
     for sampled, segments in groupby(trajectory.segments, key=lambda segment: segment.is_trained):
         parts = list(segments)
         ids = tuple(token for part in parts for token in part.ids)
@@ -309,9 +310,10 @@ def turns_of(trajectory: Trajectory, limits: Limits) -> list[Generation]:
             logprobs = tuple(value for part in parts for value in part.logprobs or ())
             budget = min(limits.max_response_tokens, CONTEXT - len(trajectory.prompt_ids))
             cut = min(limits.max_turn_tokens, budget - limits.answer_reserve_tokens - n_response)
-            for part in (slice(None, cut), slice(cut, None)) if len(ids) > cut > 0 else (slice(None),):
+            is_two = len(ids) > cut > 0 and not is_forced
+            for part in (slice(None, cut), slice(cut, None)) if is_two else (slice(None),):
                 turns.append(Generation(ids[part], logprobs[part], FinishReason.STOP))
-        n_response += len(ids)
+        n_response, is_forced = n_response + len(ids), parts[-1].source is Source.TEMPLATE
     return turns
 
 
