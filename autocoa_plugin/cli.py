@@ -6,6 +6,7 @@ Every command lives next to the code it drives and registers itself with `add_pa
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; an error of ours is one line on standard error and exit status 2."""
+    """Run one command; an error of ours or about a file is one line on standard error and exit status 2."""
     parser = argparse.ArgumentParser(prog="autocoa", description="AutoCoA: chain-of-action training on verl")
     parser.add_argument("--version", action="version", version=f"autocoa_plugin {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
@@ -41,6 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(arguments.run(arguments) or 0)
     except AutoCoAError as error:
         print(f"autocoa: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:  # not about a file: a mistake of ours
+            raise
+        print(f"autocoa: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("autocoa: interrupted", file=sys.stderr)

@@ -27,11 +27,11 @@ from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.evaluation.numbers import numbers_of
 from autocoa_plugin.evaluation.run import Player, ask_all
 from autocoa_plugin.evaluation.sample import Sample
-from autocoa_plugin.evaluation.statistics import interval
 from autocoa_plugin.questions.files import read_questions
 from autocoa_plugin.questions.question import Question
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.settings import SearchSettings
+from autocoa_plugin.statistics import interval
 from autocoa_plugin.testing import CharTokenizer
 
 METRICS = ("exact_match", "f1", "cover_exact_match", "release_recall_match")

@@ -9,15 +9,11 @@ from pathlib import Path
 
 from ..assembly import build_environment
 from ..engines.base import Sampling
-from ..evaluation.engine_source import end_ids, job_tokenizer, open_engine
+from ..evaluation.engine_source import open_engine
 from ..evaluation.job import EvaluationJob
 from ..evaluation.job_settings import job_settings
-from ..evaluation.methods import get_method
-from ..evaluation.prompting import Prompting
-from ..evaluation.shots import shot_messages
+from ..evaluation.prepare import spelling
 from ..evaluation.world_cli import check_vocabulary, world_options
-from ..presets import get_protocol
-from ..tokenization import Codec
 from .session import Session
 from .world_words import spell_words
 
@@ -48,10 +44,7 @@ async def open_session(job: EvaluationJob, stack: AsyncExitStack) -> Session:
 
     Raises `ConfigError`, `TokenizerError`, and `EngineError` for a server that cannot be reached.
     """
-    tokenizer = job_tokenizer(job)
-    codec = Codec(tokenizer, get_protocol(job.settings.protocol), end_ids=end_ids(job))
-    job.settings.limits.check(codec)
-    prompting = Prompting(tokenizer, job.settings.system_prompt, shot_messages(get_method(job.method).shots))
+    codec, prompting = spelling(job)
     environment = build_environment(job.settings)
     kind = "server" if job.server else "transformers"
     engine = await stack.enter_async_context(open_engine(job, kind, job.server))

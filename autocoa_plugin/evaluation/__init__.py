@@ -13,7 +13,7 @@ What is asked is read by `questions/`.
 | `folder`, `sample`, `sample_log`, `resume` | what is on disk, and how an interrupted run goes on |
 | `fingerprint`, `identity`, `training_cost` | what numbers depend on, and what a checkpoint had cost |
 | `judging/` | an LLM as judge, three votes each |
-| `numbers`, `breakdowns`, `statistics`, `measure`, `summary` | from samples to numbers with intervals |
+| `numbers`, `breakdowns`, `measure`, `summary` | from samples to numbers with intervals |
 | `table`, `table_notes`, `methods_table`, `results` | numbers as tables |
 | `comparison/` | two runs, question by question |
 """

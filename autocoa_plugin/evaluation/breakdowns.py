@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..statistics import interval
 from .numbers import ENDINGS, SampleNumbers
-from .statistics import interval
 from .summary import ByActions, Deciding, Ending, Interval
 
 Questions = Sequence[Sequence[SampleNumbers]]

@@ -13,7 +13,7 @@ from ..errors import AutoCoAError, DataError, EngineError
 from .engine_source import open_engine, served
 from .folder import ResultsFolder
 from .job import EvaluationJob
-from .judging.judge import JudgeSettings
+from .judging.judge import Judge, JudgeSettings
 from .prepare import Prepared, prepare
 from .refusals import Refusals
 from .results import measure_folder
@@ -39,6 +39,8 @@ def evaluate(job: EvaluationJob, *, judge: JudgeSettings | None = None, has_line
     """
     job.check()
     questions = job.read_questions(print)
+    if judge is not None:
+        asyncio.run(Judge.check(judge))
     folder = ResultsFolder(job.folder)
     with locked(folder):
         prepared = prepare(job, questions, folder)

@@ -80,9 +80,14 @@ def read_settings(file: Path | None) -> dict[str, Any]:
 def _method(name: str | None, given: Mapping[str, Any], world: WorldOptions) -> Method:
     protocol = str(given.get("protocol"))
     name = name or (protocol if protocol in METHODS else "autocoa")
-    if world.tinyworld is not None and not name.startswith("tinyworld"):
-        name = "tinyworld" if name == "autocoa" else f"tinyworld_{name}"
-    return get_method(name)
+    method = get_method(name)
+    if world.tinyworld is None or name.startswith("tinyworld"):
+        return method
+    own = "tinyworld" if name == "autocoa" else f"tinyworld_{name}"
+    if own not in METHODS:
+        there = [each for each in METHODS if each == "autocoa" or f"tinyworld_{each}" in METHODS]
+        raise ConfigError(f"method {name!r} has tags that the embedded world cannot spell; there: {', '.join(there)}")
+    return METHODS[own]
 
 
 def _tinyworld(folder: Path | None) -> dict[str, Any]:

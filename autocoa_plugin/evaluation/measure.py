@@ -14,11 +14,11 @@ from typing import Any
 
 from ..answers import METRICS
 from ..errors import ConfigError, DataError
+from ..statistics import interval, pass_at_k
 from .breakdowns import Questions, by_actions, deciding, endings, judge_totals, mean_of
 from .fingerprint import Fingerprint
 from .numbers import COSTS, JUDGE, SampleNumbers, numbers_of
 from .sample import Sample
-from .statistics import interval, pass_at_k
 from .summary import ALL, GroupSummary, Interval, Summary
 
 _SHOWN_FAILURES = 5

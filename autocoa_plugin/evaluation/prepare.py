@@ -81,15 +81,20 @@ def prepare(job: EvaluationJob, questions: Sequence[Question], folder: ResultsFo
     Raises `ConfigError` for what does not fit together, `EngineError` when the job's server cannot be reached and the
     folder does not tell which model it serves.
     """
-    kind, tokenizer = engine_kind(job), job_tokenizer(job)
-    codec = Codec(tokenizer, get_protocol(job.settings.protocol), end_ids=end_ids(job))
-    job.settings.limits.check(codec)
-    shots = shot_messages(get_method(job.method).shots)
-    prompting = Prompting(tokenizer, job.settings.system_prompt, shots)
+    kind = engine_kind(job)
+    codec, prompting = spelling(job)
     name = _served_model(job, folder) if kind == "server" else None
     environment = build_environment(job.settings)
     fingerprint = fingerprint_of(job, questions, prompting, engine=kind, served_model=name)
     return Prepared(job, questions, kind, codec, prompting, environment, fingerprint)
+
+
+def spelling(job: EvaluationJob) -> tuple[Codec, Prompting]:
+    """How questions and observations become ids of the job's model; raises `ConfigError` or `TokenizerError`."""
+    tokenizer = job_tokenizer(job)
+    codec = Codec(tokenizer, get_protocol(job.settings.protocol), end_ids=end_ids(job))
+    job.settings.limits.check(codec)
+    return codec, Prompting(tokenizer, job.settings.system_prompt, shot_messages(get_method(job.method).shots))
 
 
 def _served_model(job: EvaluationJob, folder: ResultsFolder) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 
+from ..atomic import replacing
 from ..dump import json_line
 from ..errors import DataError
 from .folder import ResultsFolder
@@ -68,14 +69,9 @@ class SampleLog:
 
     def finish(self, order: Sequence[Key]) -> None:
         """Write samples.jsonl in this order, whole or not at all, and remove partial.jsonl."""
-        building = self._folder.samples.with_name(f"{self._folder.samples.name}.{os.getpid()}.tmp")
-        try:
-            with self._folder.partial.open("rb") as source, building.open("wb") as target:
-                for key in order:
-                    target.write(_line(source, *self._lines[key]))
-            building.replace(self._folder.samples)
-        finally:
-            building.unlink(missing_ok=True)
+        with self._folder.partial.open("rb") as source, replacing(self._folder.samples, "wb") as target:
+            for key in order:
+                target.write(_line(source, *self._lines[key]))
         self._folder.partial.unlink()
 
 

@@ -15,24 +15,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ..errors import DataError
+from ..statistics import Interval
 from .fingerprint import Fingerprint
 
 SCHEMA_VERSION = 1
 ALL = "all"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over `n` questions with its 95 % bootstrap interval over questions.
-
-    `mean` is None where nothing was measured; `low` and `high` are None as well for a single question, which has no
-    spread to learn from.
-    """
-
-    mean: float | None
-    low: float | None
-    high: float | None
-    n: int
 
 
 @dataclass(frozen=True)

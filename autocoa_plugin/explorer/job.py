@@ -90,7 +90,7 @@ def write_explorer(job: ExploreJob, *, report: Callable[[str], object] = lambda 
     choice = Choice(job.split, job.step, job.limit)
     entries = _read(job, sources, choice, notes, report)
     if not entries:
-        raise DataError(_nothing(job, choice))
+        raise DataError("; ".join([_nothing(job, choice), *notes]))
     give_advantages(entries)
     search = job.search()
     report("asking the real tool" if search else "comparing")

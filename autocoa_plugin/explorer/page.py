@@ -14,12 +14,12 @@ import gzip
 import hashlib
 import html
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
+from ..atomic import replacing
 from ..retrieval.base import encodable
 
 _GZIP_LEVEL = 6
@@ -29,19 +29,13 @@ _PLACEHOLDERS = ("{{script_hash}}", "{{title}}", "/*{{css}}*/", "/*{{js}}*/", "<
 def write_page(path: Path, index: Mapping[str, Any], records: Iterable[Mapping[str, Any]], texts: Sequence[str]) -> int:
     """Write the file, whole or not at all; returns its size in bytes. `records` are taken one by one."""
     head, tail = page_frame(str(index["title"]))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with building.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(head)
-            file.write(f'<script type="application/json" id="index">{json_text(index)}</script>\n')
-            for number, record in enumerate(records):
-                _write_packed(file, f"r{number}", record)
-            _write_packed(file, "texts", texts)
-            file.write(tail)
-        building.replace(path)
-    finally:
-        building.unlink(missing_ok=True)
+    with replacing(path) as file:
+        file.write(head)
+        file.write(f'<script type="application/json" id="index">{json_text(index)}</script>\n')
+        for number, record in enumerate(records):
+            _write_packed(file, f"r{number}", record)
+        _write_packed(file, "texts", texts)
+        file.write(tail)
     return path.stat().st_size
 
 
@@ -75,7 +69,7 @@ def _script_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
-def _write_packed(file: TextIO, name: str, value: Any) -> None:
+def _write_packed(file: IO[Any], name: str, value: Any) -> None:
     file.write(f'<script type="application/octet-stream" id="{name}">{packed(value)}</script>\n')
 
 

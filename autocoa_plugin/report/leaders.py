@@ -47,7 +47,7 @@ def exact_match(each: Evaluation, group: str) -> Interval | None:
 def _is_apart(best: Evaluation, its: Interval, other: Evaluation, interval: Interval, group: str) -> bool:
     first, second = _scores(best.folder, group), _scores(other.folder, group)
     if first and first.keys() == second.keys():
-        from ..evaluation.statistics import paired
+        from ..statistics import paired
 
         keys = sorted(first)
         p_value = paired([first[key] for key in keys], [second[key] for key in keys]).p_value

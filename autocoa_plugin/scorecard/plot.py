@@ -90,11 +90,13 @@ def _draw(
 
 def _mark(axes: Any, x: float, found: Estimate, scale: float) -> None:
     """An interval; a word on the ground where nothing was measured or it was 0, because no bar could be either."""
-    if found.mean is None or found.low is None or found.high is None:
+    if found.mean is None:
         axes.text(x, 0, "n/a", ha="center", va="bottom", fontsize=7, rotation=90)
         return
     if found.mean == 0:
         axes.text(x, 0, "0", ha="center", va="bottom", fontsize=7)
+    if found.low is None or found.high is None:  # a single query
+        return
     middle, low, high = (scale * each for each in (found.mean, found.low, found.high))
     axes.errorbar(
         x, middle, yerr=[[max(0.0, middle - low)], [max(0.0, high - middle)]], color="0.2", linewidth=1, capsize=2

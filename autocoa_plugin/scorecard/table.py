@@ -67,8 +67,10 @@ def _cell(measure: Measure, group: GroupCard | None) -> str:
 
 
 def _spell(found: Estimate, scale: float) -> str:
-    if found.mean is None or found.low is None or found.high is None:
+    if found.mean is None:
         return "-"
+    if found.low is None or found.high is None:  # a single query
+        return f"{scale * found.mean:.{1 if scale == 100.0 else 2}f}"
     mean, low, high = (scale * each for each in (found.mean, found.low, found.high))
     return f"{mean:.1f} ({low:.0f} to {high:.0f})" if scale == 100.0 else f"{mean:.2f} ({low:.2f} to {high:.2f})"
 

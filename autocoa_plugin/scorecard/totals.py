@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import AutoCoAError
-from .card import GroupCard, Spent
+from ..statistics import interval
+from .card import Estimate, GroupCard, Spent
 from .compare import MEASURES
 from .run import REPAIRS, Compared
-from .statistics import estimate
+
+
+def estimate(values: Sequence[float | None], weights: Sequence[float] | None = None) -> Estimate:
+    """Average what is not None; `weights` make it a weighted mean (tokens of each query, for nats per token)."""
+    pairs = zip(values, weights or [1.0] * len(values), strict=True)
+    known = [(value, weight) for value, weight in pairs if value is not None and weight > 0]
+    found = interval([value for value, _ in known], weights=[weight for _, weight in known])
+    return Estimate(found.mean, found.n, found.low, found.high)
 
 
 def group_cards(compared: Sequence[Compared]) -> tuple[GroupCard, ...]:

@@ -11,7 +11,7 @@ from autocoa_plugin.cli import main
 from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.evaluation.comparison.alike import check_vary, unlike
 from autocoa_plugin.evaluation.comparison.compare import compare, side_of
-from autocoa_plugin.evaluation.statistics import ALL_FLIPS, MCNEMAR
+from autocoa_plugin.statistics import ALL_FLIPS, MCNEMAR
 
 EM = ["exact_match"]
 

@@ -223,7 +223,7 @@ def test_settings_that_cannot_be_read_are_one_line(tmp_path, text, message):
         (("--model", "{base}", "--corpus", "c"), "evaluate needs QUESTIONS: a file, the name of a data set, or --tiny"),
         (("--model", "{world}/bas", "--tinyworld", "{world}"), r"is no folder, .*\(did you mean '.*base'\?\)"),
         (("--model", "{base}", "--tinyworld", "{base}"), "holds no embedded world"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--method", "reakt"), r"\(did you mean 'tinyworld_react'\?\)"),
+        (("--model", "{base}", "--tinyworld", "{world}", "--method", "reakt"), r"\(did you mean 'react'\?\)"),
         (("--model", "{base}", "--tinyworld", "{world}", "--limit", "0"), "limit must be >= 1, got 0"),
         (("--model", "{base}", "--tinyworld", "{world}", "--samples", "0"), "samples must be >= 1, got 0"),
         (("--model", "{base}", "--tinyworld", "{world}", "--samples", "4"), "4 samples at temperature 0 are all the s"),
@@ -237,6 +237,14 @@ def test_settings_that_cannot_be_read_are_one_line(tmp_path, text, message):
         (
             ("--model", "{base}", "--tinyworld", "{world}", "--server", "http://127.0.0.1:9/v1", "--engine", "vllm"),
             "engine=vllm is for a model without server",
+        ),
+        (
+            ("--model", "{base}", "--tinyworld", "{world}", "--method", "search_r1"),
+            "cannot spell; there: autocoa, model_only, react$",
+        ),
+        (
+            ("--model", "{base}", "--tinyworld", "{world}", "--judge-url", "http://127.0.0.1:9/v1"),
+            "the judge: http://127.0.0.1:9/v1 failed 4 times",
         ),
         (("--model", "{base}", "--tinyworld", "{world}", "--server", "127.0.0.1:9"), "base_url must begin with http"),
         (("--model", "{base}", "--tinyworld", "{world}", "--server", "http://127.0.0.1:9/v1"), "failed 4 times, last"),

@@ -16,8 +16,8 @@ from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.scorecard.card import Estimate, GroupCard, ScoreCard, Spent, read_cards, save_cards
 from autocoa_plugin.scorecard.compare import MEASURES
 from autocoa_plugin.scorecard.plot import check_plot, plot_cards
-from autocoa_plugin.scorecard.statistics import estimate
 from autocoa_plugin.scorecard.table import card_names, card_tables, notes
+from autocoa_plugin.scorecard.totals import estimate
 
 NOTHING = Estimate(None, 0, None, None)
 
@@ -85,6 +85,10 @@ def test_weights_make_a_weighted_mean():
     assert estimate([4.0, 2.0, None], [1, 3, 9]).mean == pytest.approx(2.5)
 
 
+def test_a_single_query_has_no_interval():
+    assert estimate([0.25, None]) == Estimate(0.25, 1, None, None)
+
+
 def test_equal_values_have_an_interval_of_no_width():
     assert estimate([0.25] * 8) == Estimate(0.25, 8, 0.25, 0.25)
 
@@ -104,7 +108,7 @@ def test_about_95_percent_of_intervals_hold_the_true_mean():
     assert 88 <= held <= 100  # binomial with p = 0.95: 88 is three standard deviations off
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
 def test_the_interval_is_the_same_every_time_and_within_the_values(values):
     found = estimate(values)
     assert found == estimate(values)

@@ -9,10 +9,10 @@ from typing import Any
 from ...answers import METRICS
 from ...atomic import write_atomically
 from ...errors import ConfigError, DataError, nearest
+from ...statistics import check_installed
 from ..fingerprint import differences
 from ..folder import ResultsFolder
 from ..numbers import JUDGE
-from ..statistics import check_installed
 from ..summary import ALL, Summary
 from .alike import Differences, check_control, check_vary, difference_lines, refuse, unlike
 from .compare import Comparison, Side, compare, side_of

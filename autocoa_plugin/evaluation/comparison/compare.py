@@ -13,10 +13,10 @@ from typing import Any
 
 from ...answers import METRICS
 from ...errors import ConfigError, DataError
+from ...statistics import Paired, interval, paired
 from ..measure import by_question, metric_mean
 from ..numbers import JUDGE, numbers_of
 from ..sample import Sample
-from ..statistics import Paired, interval, paired
 from ..summary import ALL, Interval
 
 SCHEMA_VERSION = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..statistics import Paired
+from ...statistics import Paired
 from ..table import METRIC_LABELS, add_row, interval_text, named_table, percent, short_names
 from .compare import Compared, Comparison
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...atomic import replacing
 from ...dump import json_line
 from ...errors import DataError
 from ..fingerprint import digest
@@ -139,14 +140,9 @@ def _read_verdicts(path: Path) -> dict[Key, dict[str, Any]]:
 
 def _rewrite(folder: ResultsFolder, verdicts: dict[tuple[str, int], dict[str, Any]]) -> None:
     """Write samples.jsonl anew, sample by sample: an interruption leaves the old file or the new one."""
-    building = folder.samples.with_name(f"{folder.samples.name}.{os.getpid()}.tmp")
-    try:
-        with building.open("w", encoding="utf-8") as file:
-            for sample in folder.read_samples():
-                file.write(json_line(replace(sample, judge=verdicts[sample.key]).to_row()))
-        building.replace(folder.samples)
-    finally:
-        building.unlink(missing_ok=True)
+    with replacing(folder.samples) as file:
+        for sample in folder.read_samples():
+            file.write(json_line(replace(sample, judge=verdicts[sample.key]).to_row()))
 
 
 def _totals(identity: dict[str, Any], verdicts: list[dict[str, Any]], asked: int) -> JudgeTotals:

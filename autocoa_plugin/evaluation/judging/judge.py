@@ -114,7 +114,10 @@ class Judge:
         """The judge's name on its server, which is asked once where the settings name none; raises `EngineError`."""
         async with self._choosing:
             if self._model is None:
-                self._model = choose_model(self._transport.base_url, None, await served_models(self._transport))
+                try:
+                    self._model = choose_model(self._transport.base_url, None, await served_models(self._transport))
+                except EngineError as error:
+                    raise type(error)(f"the judge: {error}") from error
         return self._model
 
     async def judge(self, question: str, golds: Sequence[str], answer: str | None) -> Verdict:
@@ -156,6 +159,12 @@ class Judge:
             raise EngineError(f"the judge at {url} does not tell how many tokens it used: leave the prices out")
         # a thought that used up all tokens leaves no text
         return _Reply(text if isinstance(text, str) else "", int(read), int(written))
+
+    @classmethod
+    async def check(cls, settings: JudgeSettings) -> None:
+        """Ask for the judge's name, unless settings tell it, before anybody else is asked; raises `EngineError`."""
+        async with cls(settings) as judge:
+            await judge.model()
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -1,7 +1,8 @@
 """How far a mean can be trusted, and whether two runs differ: bootstrap intervals, paired tests, pass@k.
 
 Questions are what is drawn: samples of one question are no independent evidence, so they are averaged first
-(cluster bootstrap). What is averaged, and over which questions, is told by `measure.py` and `compare.py`.
+(cluster bootstrap). What is averaged, and over which questions, is told by `evaluation.measure`,
+`evaluation.comparison` and `scorecard.totals`.
 
 A share of exactly 0 or 1 has an interval of no width: then look at n (when none of n questions is right, up to about
 3 / n may be hidden). Needs numpy; McNemar's test scipy.
@@ -14,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import ConfigError, DataError
-from .summary import Interval
+from .errors import ConfigError, DataError
 
 RESAMPLES = 2000
 FLIPS = 9999
@@ -29,6 +29,20 @@ MCNEMAR, ALL_FLIPS, SOME_FLIPS, NO_TEST = (
 _MOST_EXACT = 16  # pairs that differ: 65,536 ways to flip their signs
 _BLOCK = 4_000_000  # drawn numbers that are held at once, 32 MB
 _EQUAL = 1e-9
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over `n` questions with its 95 % bootstrap interval over questions.
+
+    `mean` is None where nothing was measured; `low` and `high` are None as well for a single question, which has no
+    spread to learn from.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin.errors import ConfigError, DataError
-from autocoa_plugin.evaluation.statistics import ALL_FLIPS, MCNEMAR, NO_TEST, SOME_FLIPS, interval, paired, pass_at_k
 from autocoa_plugin.evaluation.summary import Interval
+from autocoa_plugin.statistics import ALL_FLIPS, MCNEMAR, NO_TEST, SOME_FLIPS, interval, paired, pass_at_k
 
 shares = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=2, max_size=40)
 
