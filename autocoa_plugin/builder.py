@@ -1,13 +1,16 @@
 """A trajectory under construction: ids, segments, counts, and whether the thought is still open.
 
 The loop decides what happens next; this file decides which tokens get which role. Ids are only ever appended.
+A turn that was begun elsewhere is read as one with what is sampled next; only the new tokens get a role.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
+from .beginning import n_answered, open_turn, policy_runs
 from .engines.base import Generation
 from .tokenization import Codec, Injected
 from .trajectory import Call, Counts, Role, Segment, Source, StopReason, Trajectory, final_run
@@ -28,6 +31,8 @@ class Builder:
     thought_closed: bool = False
     in_answer: bool = False
     on_segment: Callable[[Segment], object] | None = None
+    _open_ids: tuple[int, ...] = ()
+    _open_text: str = ""
 
     def __post_init__(self) -> None:
         self.ids = list(self.prompt_ids)
@@ -37,8 +42,24 @@ class Builder:
         """Number of response tokens so far."""
         return len(self.ids) - len(self.prompt_ids)
 
+    def begin(self, begun: Sequence[Segment]) -> None:
+        """Take over segments, checked by `check_beginning`, as if they had been added; only actions are counted."""
+        self.segments = list(begun)
+        self.ids += [token for segment in begun for token in segment.ids]
+        self.counts.actions = n_answered(begun)
+        self.in_answer = any(segment.role is Role.ANSWER for segment in begun)
+        for text in policy_runs(begun):
+            self._follow_thought(text)
+        turn = open_turn(begun)
+        self._open_ids = tuple(token for segment in turn for token in segment.ids)
+        self._open_text = "".join(segment.text for segment in turn)
+
+    def turn_text(self, generation: Generation) -> str:
+        """The text of a turn, from where it was begun."""
+        return self.codec.decode((*self._open_ids, *generation.ids))
+
     def add_turn(self, generation: Generation, text: str, action_start: int | None) -> None:
-        """Append what the policy sampled; from character `action_start` on it is an action."""
+        """Append what the policy sampled; `text` is `turn_text`, from its character `action_start` on an action."""
         self.counts.turns += 1
         self.counts.sampled_tokens += len(generation.ids)
         role = Role.ANSWER if self.in_answer else Role.THOUGHT
@@ -51,6 +72,7 @@ class Builder:
             cuts.append((action_start, Role.ACTION))
         self._follow_thought(text[:action_start])
         self._split(generation, text, role, cuts)
+        self._open_ids, self._open_text = (), ""
 
     def add_sampled(
         self,
@@ -111,15 +133,16 @@ class Builder:
         return self.codec.protocol.find_answer_start(text, thought_closed=self.thought_closed)
 
     def _split(self, generation: Generation, text: str, role: Role, cuts: list[tuple[int, Role]]) -> None:
-        ids, logprobs = generation.ids, generation.logprobs
-        begin_id = begin_char = 0
+        ids, logprobs = (*self._open_ids, *generation.ids), generation.logprobs
+        begin_id = n_open = len(self._open_ids)
+        begin_char = _n_alike(self._open_text, text)  # what was begun may end inside a character
         for char, next_role in [*cuts, (len(text), role)]:
             end_id = len(ids) if char == len(text) else self._token_at(ids, char, next_role)
-            end_id = max(end_id, begin_id)
-            if char > begin_char or end_id > begin_id:
-                part = None if logprobs is None else logprobs[begin_id:end_id]
-                self._append(Segment(role, Source.POLICY, ids[begin_id:end_id], text[begin_char:char], part))
-            begin_id, begin_char, role = end_id, char, next_role
+            end_id, end_char = max(end_id, begin_id), max(char, begin_char)
+            if end_char > begin_char or end_id > begin_id:
+                part = None if logprobs is None else logprobs[begin_id - n_open : end_id - n_open]
+                self._append(Segment(role, Source.POLICY, ids[begin_id:end_id], text[begin_char:end_char], part))
+            begin_id, begin_char, role = end_id, end_char, next_role
 
     def _token_at(self, ids: tuple[int, ...], char: int, next_role: Role) -> int:
         if next_role is Role.ACTION:  # the token in which the opening tag begins belongs to the action
@@ -132,3 +155,7 @@ class Builder:
             self.ids.extend(segment.ids)
             if self.on_segment is not None:
                 self.on_segment(segment)
+
+
+def _n_alike(first: str, second: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))

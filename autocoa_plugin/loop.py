@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .beginning import asked_before, check_beginning
 from .builder import Builder
 from .engines.base import Engine, FinishReason, Generation, Sampling
 from .environments.base import Context, Environment, Observation, Origin, Outcome, answer_safely
@@ -43,17 +44,25 @@ async def rollout(
     limits: Limits | None = None,
     sampling: Sampling | None = None,
     metadata: Mapping[str, Any] | None = None,
+    begun: Sequence[Segment] = (),
     on_segment: Callable[[Segment], object] | None = None,
 ) -> Trajectory:
     """Let a policy think, act and answer; return everything that was sampled and injected.
 
-    `metadata` is handed to the environment and must not hold the gold answer. `on_segment` is told each segment when it
-    is appended; it watches and must not raise.
-    Raises `EngineError` from the engine; `ConfigError` when the answer reserve is too small for the protocol.
+    `metadata` is handed to the environment and must not hold the gold answer. The trajectory begins with the segments
+    `begun`, verbatim, as if this rollout had just made them: the limits on actions and tokens and the search for
+    repeated actions include them, and what is sampled next is a turn and a segment of its own. Of the counts, `actions`
+    includes their answered actions; every other one is of what was added. `on_segment` is told each segment when it is
+    appended, not those begun; it watches and must not raise.
+    Raises `EngineError` from the engine; `ConfigError` when the answer reserve is too small for the protocol;
+    `TrajectoryError` when `begun` ends inside an action, an observation or an answer.
     """
     limits = limits or Limits()
     limits.check(codec)
+    check_beginning(begun, codec, stops_at_observation=environment.stops_at_observation)
     run = _Rollout(tuple(prompt_ids), engine, environment, codec, limits, sampling or Sampling(), metadata or {})
+    run.builder.begin(begun)
+    run.seen = asked_before(begun)
     run.builder.on_segment = on_segment
     return await run.trajectory()
 
@@ -84,7 +93,7 @@ class _Rollout:
         self.budget = min(limits.max_response_tokens, room)
 
     async def trajectory(self) -> Trajectory:
-        if self.budget <= self.limits.answer_reserve_tokens:
+        if self.budget <= self.limits.answer_reserve_tokens or self._room() < 0:
             return self._build(StopReason.PROMPT_TOO_LONG)
         reason = None
         while reason is None:
@@ -104,7 +113,7 @@ class _Rollout:
             return StopReason.TIMEOUT
         cap = min(room, self.limits.max_turn_tokens)
         generation = await self._sample(cap, self.stops)
-        text = self.codec.decode(generation.ids)
+        text = self.builder.turn_text(generation)
         action = self.codec.protocol.find_action(text)
         invented = self._invented(text, action)
         unclosed = None if action or invented else self.codec.protocol.find_open_action(text)

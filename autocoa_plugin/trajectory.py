@@ -49,7 +49,7 @@ class StopReason(StrEnum):
     MAX_RESPONSE_TOKENS = "max_response_tokens"
     TIMEOUT = "timeout"  # wall clock of the trajectory
     ABORTED = "aborted"  # the engine gave the request back unfinished
-    PROMPT_TOO_LONG = "prompt_too_long"  # no room for an answer; nothing was sampled
+    PROMPT_TOO_LONG = "prompt_too_long"  # no room for an answer after what was given; nothing was sampled
 
 
 @dataclass(frozen=True)
