@@ -9,7 +9,8 @@
     ├── TrainingError (RuntimeError)         a loss that is not finite, a collapse that was to stop the run
     ├── EngineError (RuntimeError)           the engine broke its contract or is out of reach
     │   ├── EngineRefusedError               the server does not want this one request
-    │   └── EngineUnsupportedError           the server cannot take or give token ids
+    │   │   └── EngineAnswerError            its answer to this one request makes no sense
+    │   └── EngineUnsupportedError           the engine cannot do it: token ids, forbidden texts
     ├── ReplayError (RuntimeError)           a replay that was to be complete lacks an answer
     ├── ToolError (RuntimeError)             a tool call that failed; becomes an observation
     │   ├── ToolTimeoutError (TimeoutError)  no answer in time
@@ -63,8 +64,12 @@ class EngineRefusedError(EngineError):
     """The server finds fault with one request (HTTP 400, 413, 422): others may well be answered."""
 
 
+class EngineAnswerError(EngineRefusedError):
+    """The server's answer to one request makes no sense: others may well be answered."""
+
+
 class EngineUnsupportedError(EngineError):
-    """The server cannot take token ids in or give token ids out."""
+    """The server or engine cannot do what is asked: take token ids in, give token ids out, forbid texts."""
 
 
 class ReplayError(AutoCoAError, RuntimeError):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from ..errors import ConfigError
+
 
 class FinishReason(StrEnum):
     """Why the engine stopped sampling. Engines that cannot tell stop from length say STOP; the loop looks itself."""
@@ -22,10 +24,20 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample one turn. `options` goes to the engine as it is (top_p, top_k, seed, repetition_penalty, ...)."""
+    """How to sample one turn.
+
+    `options` goes to the engine as it is (top_p, top_k, seed, repetition_penalty, ...). `forbidden` are texts that must
+    not be sampled, such as an action's opening tag: the token that would complete one is not taken.
+    Raises `ConfigError` for a forbidden text that is empty.
+    """
 
     temperature: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
+    forbidden: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.forbidden, str) or not all(self.forbidden):
+            raise ConfigError(f"sampling.forbidden must be texts that are not empty, got {self.forbidden!r}")
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,7 @@ class Engine(Protocol):
 
         That token is returned whole, text after the tag included; an end-of-sequence id is returned as well. `ids` is
         the loop's own growing list: read it, do not keep or change it.
-        Raises `EngineError` when the engine cannot be reached.
+        Raises `EngineError` when the engine cannot be reached, `EngineUnsupportedError` when it is asked for something
+        it cannot do, forbidden texts among it.
         """
         ...

@@ -28,7 +28,8 @@ def sample_batch(
     """Sample one turn per request, in order.
 
     Log-probabilities (nats) are those of the distribution a token was drawn from, after temperature, top_k and top_p;
-    of a greedy row, those at temperature 1. Raises `EngineError` when the model gives a token that is not finite.
+    of a greedy row, those at temperature 1. A token that was drawn and would have completed a forbidden text is no part
+    of it; others that would have are. Raises `EngineError` when the model gives a token that is not finite.
     """
     import torch
     from transformers import GenerationConfig
@@ -82,6 +83,14 @@ class _Row:
         elif not is_wanted:
             self.reason = FinishReason.ABORT
 
+    def is_forbidden(self, token: int, decode: Decode) -> bool:
+        """True when this token would complete a forbidden text, which what was given may have begun."""
+        texts = self.request.forbidden
+        window = 1 + max(len(text.encode()) for text in texts)
+        before = (*self.request.ids[-window:], *self.ids)[-window:]
+        old, new = decode(before), decode((*before, token))
+        return any(new.count(text) > old.count(text) for text in texts)
+
     def _is_stopped(self, decode: Decode) -> bool:
         stops = self.request.stop
         if not stops:
@@ -108,15 +117,30 @@ class _Batch:
     def choose(self, input_ids: Any, scores: Any) -> Any:
         """Turn logits (rows, vocabulary) into scores whose largest one is the token to take."""
         scaled = scores / self._temperatures
-        for index, row in enumerate(self.rows):
-            if row.request.is_truncated:
-                scaled[index] = truncate(scaled[index], row.request)
-        self._logprobs = scaled.log_softmax(-1)
         # Gumbel-max: the largest of logits plus Gumbel noise is a draw from their softmax, row by row
+        noise = [self._noise(row, scaled[index]) for index, row in enumerate(self.rows)]
         for index, row in enumerate(self.rows):
-            if row.request.temperature > 0 and row.reason is None:
-                scaled[index] -= scaled[index].clone().exponential_(generator=row.generator).log()
+            scaled[index] = self._allowed(row, scaled[index], noise[index])
+        self._logprobs = scaled.log_softmax(-1)
+        for index, each in enumerate(noise):
+            scaled[index] += each
         return scaled
+
+    def _noise(self, row: _Row, scores: Any) -> Any:
+        if row.request.temperature == 0 or row.reason is not None:
+            return 0.0
+        return -scores.clone().exponential_(generator=row.generator).log()
+
+    def _allowed(self, row: _Row, scores: Any, noise: Any) -> Any:
+        """Truncate, and take out what would be chosen and is forbidden until something else is chosen."""
+        while True:
+            kept = truncate(scores, row.request) if row.request.is_truncated else scores
+            if not row.request.forbidden or row.reason is not None:
+                return kept
+            token = int((kept + noise).argmax())
+            if not kept[token] > float("-inf") or not row.is_forbidden(token, self._decode):
+                return kept
+            scores[token] = float("-inf")
 
     def have_ended(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         """Give every row its token; True where a row has ended."""

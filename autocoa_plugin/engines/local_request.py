@@ -18,7 +18,8 @@ class Request:
 
     `temperature` 0 is greedy. `top_k` keeps that many tokens (0 or -1: all), `top_p` the smallest set with this
     probability; `seed` makes the row independent of whatever else is sampled. `on_token` is told each token in the
-    model's thread, and returns False when nobody waits for the turn any more. Raises `ConfigError` for other options.
+    model's thread, and returns False when nobody waits for the turn any more. No token completes one of the `forbidden`
+    texts. Raises `ConfigError` for other options.
     """
 
     ids: tuple[int, ...]
@@ -28,6 +29,7 @@ class Request:
     top_k: int = 0
     top_p: float = 1.0
     seed: int | None = None
+    forbidden: tuple[str, ...] = ()
     on_token: Callable[[int], bool] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -45,7 +47,8 @@ class Request:
             if name not in OPTIONS:
                 hint = nearest(name, OPTIONS)
                 raise ConfigError(f"this engine knows the sampling options {OPTIONS}, got {name!r}{hint}")
-        return cls(tuple(ids), max_tokens, tuple(stop), sampling.temperature, **sampling.options)
+        forbidden = sampling.forbidden
+        return cls(tuple(ids), max_tokens, tuple(stop), sampling.temperature, **sampling.options, forbidden=forbidden)
 
     @property
     def is_truncated(self) -> bool:

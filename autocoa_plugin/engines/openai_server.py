@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
-from ..errors import EngineError, EngineUnsupportedError
+from ..errors import EngineAnswerError, EngineError, EngineUnsupportedError
 from .base import FinishReason, Generation, Sampling
 from .openai_stream import StreamedCompletion, read_events
 from .openai_transport import NEEDS_IDS, OpenAITransport, choose_model, served_models
@@ -27,6 +27,10 @@ _EXACT = {
 }
 # vLLM would otherwise take these from the model's generation_config.json, which verl's rollouts do not follow
 _UNTRUNCATED = {"top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+_FORBIDDING = (
+    "bad_words"  # vLLM's name; it knows the spellings that its tokenizer gives a text with and without a space
+)
+_LARGEST_ID = 2**31 - 1
 _NOT_THERE, _UNREADABLE = (404, 405), (400, 422)
 
 
@@ -36,8 +40,9 @@ class OpenAIServerEngine:
     Make it with `connect`, which asks the server for the model and its context length; use it as `async with`, or close
     it with `aclose`. It belongs to the event loop that first used it. `timeout_s` bounds one request, waiting for a
     free connection excepted; `max_attempts` counts the tries of a request that failed on the way (connection errors,
-    HTTP 429 and 5xx), with growing pauses between them. Log-probabilities are the server's: vLLM reports them before
-    the temperature unless it is started with `--logprobs-mode processed_logprobs`.
+    HTTP 429 and 5xx), with pauses of at most `max_pause_s` between them unless the server asks for longer ones
+    (`openai_patience`). Log-probabilities are the server's: vLLM reports them before the temperature unless it is
+    started with `--logprobs-mode processed_logprobs`.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class OpenAIServerEngine:
         api_key: str | None = None,
         timeout_s: float = 600.0,
         max_attempts: int = 4,
+        max_pause_s: float = 5.0,
         max_in_flight: int = 256,
     ) -> None:
         self._transport = OpenAITransport(
@@ -56,8 +62,9 @@ class OpenAIServerEngine:
             api_key=api_key,
             timeout_s=timeout_s,
             max_attempts=max_attempts,
+            max_pause_s=max_pause_s,
             max_in_flight=max_in_flight,
-            exact=tuple(_EXACT),
+            exact=(*_EXACT, _FORBIDDING),
         )
         self.base_url, self.model = self._transport.base_url, model
         self.max_context_tokens = max_context_tokens
@@ -83,10 +90,11 @@ class OpenAIServerEngine:
     ) -> Generation:
         """Sample one turn; `info` has the ids that the server says it was shown, where it says so.
 
-        Raises `EngineUnsupportedError` when the answer carries no token ids, `EngineError` when there is none.
+        Raises `EngineUnsupportedError` when the answer carries no token ids, `EngineAnswerError` when it is no
+        completion or holds a forbidden text, `EngineError` when there is none.
         """
         body = self._body(ids, max_tokens, stop, sampling)
-        return self._read(await self._transport.request("POST", "/completions", body))
+        return self._read(await self._transport.request("POST", "/completions", body), sampling)
 
     async def stream(
         self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling, on_ids: OnIds
@@ -100,7 +108,7 @@ class OpenAIServerEngine:
         async with aclosing(self._transport.lines("/completions", body)) as lines:
             async for event in read_events(self.base_url, lines):
                 on_ids(completion.add(event))
-        return self._read(completion.answer())
+        return self._read(completion.answer(), sampling)
 
     async def log_probs(self, ids: Sequence[int], start: int) -> tuple[float, ...]:
         """Score `ids[start:]`: the log-probability (nats, temperature 1) of each token given all before it.
@@ -150,24 +158,45 @@ class OpenAIServerEngine:
             "temperature": sampling.temperature,
             **_UNTRUNCATED,
             **sampling.options,
+            **({_FORBIDDING: list(sampling.forbidden)} if sampling.forbidden else {}),
             **_EXACT,
         }
 
-    def _read(self, answer: dict[str, Any]) -> Generation:
+    def _read(self, answer: dict[str, Any], sampling: Sampling) -> Generation:
         choices = answer.get("choices")
         if not (isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], dict)):
-            raise EngineError(f"{self.base_url} gave no completion, expected one choice: {str(answer)[:200]}")
+            raise EngineAnswerError(f"{self.base_url} gave no completion, expected one choice: {str(answer)[:200]}")
         choice: dict[str, Any] = choices[0]
         ids = choice.get("token_ids")
         if not (isinstance(ids, list) and all(isinstance(token, int) for token in ids)):
             raise EngineUnsupportedError(f"{self.base_url} answered without token_ids: {NEEDS_IDS}")
-        values = (choice.get("logprobs") or {}).get("token_logprobs")
-        if values is not None and len(values) != len(ids):
-            raise EngineError(f"{self.base_url} gave {len(values)} log-probabilities for {len(ids)} token ids")
-        logprobs = None if values is None else tuple(0.0 if value is None else float(value) for value in values)
+        if not all(0 <= token <= _LARGEST_ID for token in ids):
+            raise EngineAnswerError(f"{self.base_url} gave token ids from {min(ids)} to {max(ids)}")
+        self._check_forbidden(choice, sampling)
         reason = _REASONS.get(str(choice.get("finish_reason")), FinishReason.STOP)
         shown = choice.get("prompt_token_ids")
-        return Generation(tuple(ids), logprobs, reason, {} if shown is None else {"prompt_token_ids": shown})
+        info = {} if shown is None else {"prompt_token_ids": shown}
+        return Generation(tuple(ids), self._logprobs(choice, len(ids)), reason, info)
+
+    def _logprobs(self, choice: dict[str, Any], n_ids: int) -> tuple[float, ...] | None:
+        told = choice.get("logprobs")
+        if not told:
+            return None
+        try:
+            values = told["token_logprobs"]
+            logprobs = tuple(0.0 if value is None else float(value) for value in values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineAnswerError(f"{self.base_url} gave log-probabilities {str(told)[:200]}") from error
+        if len(logprobs) != n_ids:
+            raise EngineAnswerError(f"{self.base_url} gave {len(logprobs)} log-probabilities for {n_ids} token ids")
+        return logprobs
+
+    def _check_forbidden(self, choice: dict[str, Any], sampling: Sampling) -> None:
+        """Tokens may spell a text in a way that the server's list does not hold."""
+        text = str(choice.get("text"))
+        for each in sampling.forbidden:
+            if each in text:
+                raise EngineAnswerError(f"{self.base_url} wrote {each!r}, which {_FORBIDDING} forbids: {text[-200:]!r}")
 
     def _read_scores(self, answer: dict[str, Any], ids: Sequence[int], start: int) -> tuple[float, ...]:
         try:

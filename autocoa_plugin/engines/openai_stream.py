@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from ..errors import EngineError, EngineUnsupportedError
+from ..errors import EngineAnswerError, EngineError, EngineUnsupportedError
 from .openai_transport import NEEDS_IDS
 
 _DATA, _DONE = b"data:", b"[DONE]"
@@ -19,7 +19,7 @@ _IGNORED = (b":", b"event:", b"id:", b"retry:")
 
 
 async def read_events(url: str, lines: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
-    """Yield the JSON object of each event; raises `EngineError` for anything else."""
+    """Yield the JSON object of each event; raises `EngineAnswerError` for anything else, `EngineError` for an error."""
     async for line in lines:
         if not line.strip() or line.startswith(_IGNORED):
             continue
@@ -33,9 +33,11 @@ def _parse(url: str, line: bytes, content: bytes) -> dict[str, Any]:
     shown = line[:200].decode("utf-8", "replace")
     try:
         event = json.loads(content)
-    except ValueError as error:
-        raise EngineError(f"{url} streamed something else than JSON: {shown}") from error
-    if not line.startswith(_DATA) or not isinstance(event, dict) or event.get("error"):
+    except (ValueError, RecursionError) as error:
+        raise EngineAnswerError(f"{url} streamed something else than JSON: {shown}") from error
+    if not line.startswith(_DATA) or not isinstance(event, dict):
+        raise EngineAnswerError(f"{url} gave no event of a completion: {shown}")
+    if event.get("error"):
         raise EngineError(f"{url} gave no event of a completion: {shown}")
     return event
 
@@ -47,16 +49,26 @@ class StreamedCompletion:
         self._url = url
         self._ids: list[int] = []
         self._logprobs: list[float | None] | None = []
+        self._text = ""
         self._shown: Any = None
         self._reason: Any = None
 
     def add(self, event: dict[str, Any]) -> list[int]:
-        """Take one event and return its ids; raises `EngineUnsupportedError` when it has text without ids."""
+        """Take one event and return its ids.
+
+        Raises `EngineUnsupportedError` when it has text without ids, `EngineAnswerError` when it is of no completion.
+        """
         choices = event.get("choices")
         if not choices:  # usage comes without a choice
             return []
-        choice: dict[str, Any] = choices[0]
+        try:
+            return self._take(choices[0])
+        except (AttributeError, KeyError, TypeError) as error:
+            raise EngineAnswerError(f"{self._url} gave no event of a completion: {str(event)[:200]}") from error
+
+    def _take(self, choice: dict[str, Any]) -> list[int]:
         ids = choice.get("token_ids")
+        self._text += choice.get("text") or ""
         if ids is None and choice.get("text"):
             raise EngineUnsupportedError(f"{self._url} streamed text without token_ids: {NEEDS_IDS}")
         values = (choice.get("logprobs") or {}).get("token_logprobs")
@@ -74,5 +86,5 @@ class StreamedCompletion:
         if self._reason is None:
             raise EngineError(f"{self._url} broke off after {len(self._ids)} tokens of a turn")
         logprobs = None if self._logprobs is None else {"token_logprobs": self._logprobs}
-        choice = {"token_ids": self._ids, "logprobs": logprobs, "finish_reason": self._reason}
+        choice = {"token_ids": self._ids, "text": self._text, "logprobs": logprobs, "finish_reason": self._reason}
         return {"choices": [{**choice, "prompt_token_ids": self._shown}]}

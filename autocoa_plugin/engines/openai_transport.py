@@ -1,6 +1,6 @@
 """Requests to an OpenAI-compatible server: tried again when they failed on the way, and errors said in one sentence.
 
-    no connection, HTTP 429, 5xx   tried again with growing pauses, then EngineError with the last words
+    no connection, HTTP 429, 5xx   tried again after pauses (`openai_patience`), then EngineError with the last words
     no answer in time              EngineError at once: a slow server is not helped by more requests
     HTTP 4xx, no JSON object       EngineError that shows what came
 
@@ -12,13 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from ..errors import ConfigError, EngineError, EngineRefusedError, EngineUnsupportedError, nearest
+from ..config import require
+from ..errors import (
+    ConfigError,
+    EngineAnswerError,
+    EngineError,
+    EngineRefusedError,
+    EngineUnsupportedError,
+    nearest,
+)
+from ..patience import retry_after_s
+from .openai_patience import Patience, Tries
 
 if TYPE_CHECKING:
     import aiohttp
@@ -31,8 +41,10 @@ class OpenAITransport:
     """The connections to the server at `base_url`, e.g. "http://127.0.0.1:8000/v1"; raises `ConfigError` without http.
 
     It belongs to the event loop that first used it; close it with `aclose`. `timeout_s` bounds one request, waiting for
-    a free one of the `max_in_flight` connections excepted; `max_attempts` counts the tries of a request that failed on
-    the way. A server that dislikes one of the `exact` fields, or "prompt", cannot take or give token ids.
+    a free one of the `max_in_flight` connections excepted. What failed on the way is tried again, after pauses of at
+    most `max_pause_s` or as long as the server asks for (`timeout_s` at most): `max_attempts` tries in all, as
+    `openai_patience` counts them. A server that dislikes one of the `exact` fields, or "prompt", cannot take or give
+    token ids, or forbid texts.
     """
 
     def __init__(
@@ -42,13 +54,19 @@ class OpenAITransport:
         api_key: str | None = None,
         timeout_s: float = 600.0,
         max_attempts: int = 4,
+        max_pause_s: float = 5.0,
         max_in_flight: int = 256,
         exact: tuple[str, ...] = (),
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ConfigError(f"base_url must begin with http:// or https://, got {base_url!r}")
         self.base_url, self._exact = base_url.rstrip("/"), exact
-        self._timeout_s, self._max_attempts = timeout_s, max_attempts
+        for name, value in (("timeout_s", timeout_s), ("max_attempts", max_attempts), ("max_pause_s", max_pause_s)):
+            require(value > 0, f"{name} must be above 0, got {value}")
+        self._timeout_s = timeout_s
+        self._patience = Patience(
+            self.base_url, max_attempts=max_attempts, max_pause_s=max_pause_s, longest_s=timeout_s
+        )
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._free = asyncio.Semaphore(max_in_flight)
         self._session: aiohttp.ClientSession | None = None  # can be made only where an event loop runs
@@ -61,20 +79,19 @@ class OpenAITransport:
         """Ask a URL of the server until it answers with anything but 429 or 5xx: status and text."""
         import aiohttp
 
-        problem = ""
-        for attempt in range(self._max_attempts):
-            await _pause(attempt)
+        tries = Tries(self._patience)
+        while True:
             try:
-                status, text = await self._send(method, url, body)
+                status, text, asked_s = await self._send(method, url, body, tries)
             except TimeoutError as error:
                 raise self._too_late() from error
             except aiohttp.ClientError as error:
-                problem = f"{type(error).__name__}: {error}"
+                tries.failed(_words(error))
                 continue
-            if not _is_busy(status):
+            if not _may_pass(status):
+                tries.succeeded()
                 return status, text
-            problem = f"HTTP {status}: {text[:200]}"
-        raise self._gave_up(problem)
+            tries.failed(f"HTTP {status}: {text[:200]}", status, asked_s)
 
     async def lines(self, path: str, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """Post to `base_url + path` and yield the lines of the answer as they come.
@@ -83,12 +100,11 @@ class OpenAITransport:
         """
         import aiohttp
 
-        url, problem = self.base_url + path, ""
-        for attempt in range(self._max_attempts):
-            await _pause(attempt)
+        tries = Tries(self._patience)
+        while True:
             has_begun = False
             try:
-                async with self._free, self._open().post(url, json=body, allow_redirects=False) as response:
+                async with self._sent("POST", self.base_url + path, body, tries) as response:
                     if response.status < 400:
                         rest = b""
                         async for data in response.content.iter_any():
@@ -97,30 +113,32 @@ class OpenAITransport:
                             for line in whole:
                                 yield line
                         yield rest
+                        tries.succeeded()
                         return
                     text = await response.text(errors="replace")
             except TimeoutError as error:
                 raise self._too_late() from error
             except aiohttp.ClientError as error:
-                problem = f"{type(error).__name__}: {error}"
                 if has_begun:
-                    raise EngineError(f"{self.base_url} broke off in the middle of an answer: {problem}") from error
+                    raise EngineError(
+                        f"{self.base_url} broke off in the middle of an answer: {_words(error)}"
+                    ) from error
+                tries.failed(_words(error))
                 continue
-            if not _is_busy(response.status):
+            if not _may_pass(response.status):
                 raise self._refusal(response.status, text)
-            problem = f"HTTP {response.status}: {text[:200]}"
-        raise self._gave_up(problem)
+            tries.failed(f"HTTP {response.status}: {text[:200]}", response.status, _asked_s(response))
 
     def read(self, status: int, text: str) -> dict[str, Any]:
-        """Read an answer as a JSON object; raises `EngineError` for a refusal or anything else."""
+        """Read an answer as a JSON object; raises `EngineError` for a refusal, `EngineAnswerError` for other text."""
         if status >= 400:
             raise self._refusal(status, text)
         try:
             answer = json.loads(text)
-        except ValueError as error:
-            raise EngineError(f"{self.base_url} answered with something else than JSON: {text[:200]}") from error
+        except (ValueError, RecursionError) as error:
+            raise EngineAnswerError(f"{self.base_url} answered with something else than JSON: {text[:200]}") from error
         if not isinstance(answer, dict):
-            raise EngineError(f"{self.base_url} answered with a JSON {type(answer).__name__}, expected an object")
+            raise EngineAnswerError(f"{self.base_url} answered with a JSON {type(answer).__name__}, expected an object")
         return answer
 
     async def aclose(self) -> None:
@@ -128,10 +146,21 @@ class OpenAITransport:
         if self._session is not None:
             await self._session.close()
 
-    async def _send(self, method: str, url: str, body: dict[str, Any] | None) -> tuple[int, str]:
+    async def _send(
+        self, method: str, url: str, body: dict[str, Any] | None, tries: Tries
+    ) -> tuple[int, str, float | None]:
+        async with self._sent(method, url, body, tries) as response:
+            return response.status, await response.text(errors="replace"), _asked_s(response)
+
+    @asynccontextmanager
+    async def _sent(
+        self, method: str, url: str, body: dict[str, Any] | None, tries: Tries
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         # aiohttp's own limit on connections would count the wait for a free one as part of the time-out
-        async with self._free, self._open().request(method, url, json=body, allow_redirects=False) as response:
-            return response.status, await response.text(errors="replace")
+        async with self._free:
+            await tries.wait()
+            async with self._open().request(method, url, json=body, allow_redirects=False) as response:
+                yield response
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -148,25 +177,25 @@ class OpenAITransport:
     def _too_late(self) -> EngineError:
         return EngineError(f"{self.base_url} did not answer in time ({self._timeout_s} s)")
 
-    def _gave_up(self, problem: str) -> EngineError:
-        return EngineError(f"{self.base_url} failed {self._max_attempts} times, last with {problem}")
-
     def _refusal(self, status: int, text: str) -> EngineError:
         sentence = f"{self.base_url} refused the request (HTTP {status}: {text[:300]})"
         if status == 404:
             return EngineError(f"{sentence}; base_url usually ends in /v1")
         if self._exact and any(name in text for name in ('"prompt"', *self._exact)):  # the field it dislikes
-            return EngineUnsupportedError(f"{sentence}; if it is about token ids: {NEEDS_IDS}")
+            return EngineUnsupportedError(f"{sentence}; if it is about token ids or bad_words: {NEEDS_IDS}")
         return EngineRefusedError(sentence) if status in _ONE_REQUEST else EngineError(sentence)
 
 
-async def _pause(attempt: int) -> None:
-    if attempt:
-        await asyncio.sleep(min(5.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.0))
-
-
-def _is_busy(status: int) -> bool:
+def _may_pass(status: int) -> bool:
     return status == 429 or status >= 500
+
+
+def _asked_s(response: aiohttp.ClientResponse) -> float | None:
+    return retry_after_s(response.headers.get("Retry-After"))
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 async def served_models(transport: OpenAITransport) -> dict[str, int | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..errors import EngineError
+from ..errors import EngineError, EngineUnsupportedError
 from .base import FinishReason, Generation, Sampling
 
 Turn = str | Sequence[int] | Generation
@@ -16,7 +16,8 @@ class ScriptedEngine:
 
     A turn is text (encoded with `encode`), ids, or a whole `Generation`. Text and ids are cut at `max_tokens` and after
     the token that completes a stop string, as a real engine would; every id gets the log-probability `logprob`.
-    Raises `EngineError` when the script is exhausted, which in a test means: one turn more than expected.
+    Raises `EngineError` when the script is exhausted, which in a test means: one turn more than expected. So it does
+    for a turn that holds a forbidden text; without `decode` it cannot tell and raises `EngineUnsupportedError`.
     """
 
     def __init__(
@@ -43,9 +44,19 @@ class ScriptedEngine:
         if turn is None:
             raise EngineError(f"the script is exhausted: call {len(self.prompts)} came after its last turn")
         if isinstance(turn, Generation):
-            return turn
-        sampled, reason = self._cut(self._ids(turn), max_tokens, stop)
-        return Generation(tuple(sampled), (self._logprob,) * len(sampled), reason)
+            generation = turn
+        else:
+            sampled, reason = self._cut(self._ids(turn), max_tokens, stop)
+            generation = Generation(tuple(sampled), (self._logprob,) * len(sampled), reason)
+        self._check_forbidden(generation, sampling)
+        return generation
+
+    def _check_forbidden(self, generation: Generation, sampling: Sampling) -> None:
+        if sampling.forbidden and self._decode is None:
+            raise EngineUnsupportedError("texts are forbidden: pass decode=codec.decode to the engine")
+        for each in sampling.forbidden:
+            if self._decode is not None and each in (text := self._decode(generation.ids)):
+                raise EngineError(f"the script writes {each!r}, which is forbidden: {text[-80:]!r}")
 
     def _ids(self, turn: str | Sequence[int]) -> list[int]:
         if not isinstance(turn, str):

@@ -11,21 +11,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 
 from ..errors import ConfigError, ToolError, ToolResponseError, ToolTimeoutError, ToolUnavailableError
+from ..patience import growing_pause_s, retry_after_s
 from .base import Document, check_top_k
 from .pool import pool
 from .wire import dialect
 
-_FIRST_PAUSE_S = 0.2
 _SEEN_CHARS = 200
 
 
@@ -88,10 +85,7 @@ class HttpRetriever:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     def _pause(self, attempt: int, asked_s: float | None) -> float:
-        if asked_s is not None:
-            return asked_s
-        longest = min(self.max_pause_s, _FIRST_PAUSE_S * 2 ** (attempt - 1))
-        return random.uniform(longest / 2, longest)  # jitter: rollouts that failed together do not return together
+        return growing_pause_s(attempt, self.max_pause_s) if asked_s is None else asked_s
 
     async def _ask(self, body: bytes) -> Any:
         connections = await pool()
@@ -133,24 +127,10 @@ class HttpRetriever:
     def _check_status(self, response: aiohttp.ClientResponse, raw: bytes) -> None:
         message = f"{self.url}: HTTP {response.status}: {_start(raw)}"
         if response.status == 429 or response.status >= 500:
-            raise _TryAgain(message, _retry_after_s(response.headers.get("Retry-After")))
+            raise _TryAgain(message, retry_after_s(response.headers.get("Retry-After")))
         if response.status != 200:
             raise ToolResponseError(message)
 
 
 def _start(raw: bytes) -> str:
     return repr(raw[: 4 * _SEEN_CHARS].decode("utf-8", "replace")[:_SEEN_CHARS])
-
-
-def _retry_after_s(header: str | None) -> float | None:
-    """Read a Retry-After header (seconds or a date) as seconds from now; None when absent or unreadable."""
-    if header is None:
-        return None
-    try:
-        return max(0.0, float(header) if header.strip().isdigit() else _seconds_until(header))
-    except ValueError:
-        return None
-
-
-def _seconds_until(date: str) -> float:
-    return parsedate_to_datetime(date).timestamp() - time.time()

@@ -40,6 +40,7 @@ class VerlEngine:
             "stop": list(stop),
             "skip_special_tokens": False,  # or stop strings that are special tokens would never match
             "include_stop_str_in_output": True,
+            **({"bad_words": list(sampling.forbidden)} if sampling.forbidden else {}),
         }
         output = await self._server.generate(request_id=self._request_id, prompt_ids=list(ids), sampling_params=params)
         self._note_steps(output.extra_fields)

@@ -10,6 +10,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,25 @@ def test_a_streamed_turn_is_the_turn_and_its_ids_come_before_it_has_ended(url: s
         assert streamed.logprobs == pytest.approx(expected.logprobs, abs=1e-3)
         assert tuple(token for each in told for token in each) == streamed.ids
         assert len([each for each in told if each]) > 1  # not all at once
+
+
+def test_a_forbidden_text_is_never_sampled_be_it_one_token_or_more(url: str, codec: Codec) -> None:
+    tag = codec.protocol.tool("search").action.open
+    ids = codec.encode(prompt_text("Where was it born ?") + " <think> First I need the")
+    likely = {"logit_bias": {str(codec.encode(tag)[0]): 100}}  # nothing but the tag
+
+    async def write(sampling: Sampling) -> list[str]:
+        async with await OpenAIServerEngine.connect(url) as engine:
+            generation = await engine.generate(ids, max_tokens=20, stop=(), sampling=sampling)
+            return codec.decode(generation.ids).split()
+
+    plain = asyncio.run(write(GREEDY))
+    assert asyncio.run(write(replace(GREEDY, options=likely))) == [tag] * 20
+    assert asyncio.run(write(replace(GREEDY, options=likely, forbidden=(tag,)))) == plain and tag not in plain
+    words = asyncio.run(write(replace(GREEDY, forbidden=(" ".join(plain[2:4]),))))
+    # the word that would have completed the text is another one
+    assert words[:3] == plain[:3] and words[3] != plain[3]
+    assert " ".join(plain[2:4]) not in " ".join(words)
 
 
 def test_given_tokens_are_scored_as_they_are_when_sampled(url: str, wild: tuple[Trajectory, Recorder]) -> None:

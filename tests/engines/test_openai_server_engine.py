@@ -21,7 +21,13 @@ import pytest
 from autocoa_plugin import AUTOCOA, Codec, Limits, Role, StopReason, rollout
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
-from autocoa_plugin.errors import ConfigError, EngineError, EngineRefusedError, EngineUnsupportedError
+from autocoa_plugin.errors import (
+    ConfigError,
+    EngineAnswerError,
+    EngineError,
+    EngineRefusedError,
+    EngineUnsupportedError,
+)
 from autocoa_plugin.testing import CharTokenizer, ScriptedEnvironment
 
 MODELS = {"object": "list", "data": [{"id": "tiny", "max_model_len": 4096}]}
@@ -145,8 +151,42 @@ def test_a_server_that_gives_no_token_ids_is_refused_in_one_sentence(token_ids: 
 
 
 def test_log_probabilities_that_do_not_match_the_ids_are_an_error() -> None:
-    with pytest.raises(EngineError, match="3 log-probabilities for 1 token ids"):
+    with pytest.raises(EngineAnswerError, match="3 log-probabilities for 1 token ids"):
         sample((200, completion([1], logprobs={"token_logprobs": [-1, -1, -1]})))
+
+
+@pytest.mark.parametrize("told", ["text", [1], {"other": 1}, {"token_logprobs": 1}, {"token_logprobs": ["x"]}])
+def test_log_probabilities_that_are_none_are_an_error(told: Any) -> None:
+    with pytest.raises(EngineAnswerError, match="gave log-probabilities"):
+        sample((200, completion([1], logprobs=told)))
+
+
+@pytest.mark.parametrize("token", [-1, 2**31])
+def test_a_token_id_that_no_vocabulary_has_is_an_error(token: int) -> None:
+    with pytest.raises(EngineAnswerError, match=f"gave token ids from .*{token}"):
+        sample((200, completion([5, token])))
+
+
+def test_forbidden_texts_are_passed_and_nothing_is_when_there_are_none() -> None:
+    _, asked = sample((200, completion([1])), sampling=Sampling(forbidden=("<search>",)))
+    assert asked[0]["bad_words"] == ["<search>"]
+    assert "bad_words" not in sample((200, completion([1])))[1][0]
+
+
+def test_a_server_that_writes_a_forbidden_text_all_the_same_has_not_answered() -> None:
+    with pytest.raises(EngineAnswerError, match="wrote '<search>', which bad_words forbids: 'I <search> it'"):
+        sample((200, completion([1], text="I <search> it")), sampling=Sampling(forbidden=("<search>",)))
+
+
+def test_a_server_that_cannot_forbid_texts_is_unsupported() -> None:
+    with pytest.raises(EngineUnsupportedError, match=r"HTTP 400: .*bad_words"):
+        sample((400, {"error": "unknown field: bad_words"}), sampling=Sampling(forbidden=("<search>",)))
+
+
+@pytest.mark.parametrize("forbidden", ["<search>", ("",)])
+def test_a_forbidden_text_that_is_empty_is_refused(forbidden: Any) -> None:
+    with pytest.raises(ConfigError, match="forbidden must be texts that are not empty"):
+        Sampling(forbidden=forbidden)
 
 
 def test_a_server_that_does_not_know_the_field_is_unsupported() -> None:
@@ -200,7 +240,7 @@ def test_a_refused_connection_is_an_error_after_the_last_attempt() -> None:
     ],
 )
 def test_an_answer_that_is_no_completion_is_an_error_that_shows_it(body: Any, said: str) -> None:
-    with pytest.raises(EngineError, match=said):
+    with pytest.raises(EngineAnswerError, match=said):
         sample((200, body))
 
 

@@ -19,7 +19,7 @@ from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
 from autocoa_plugin.engines.streaming import StreamingEngine
 from autocoa_plugin.engines.transformers_local import TransformersEngine
-from autocoa_plugin.errors import EngineError, EngineUnsupportedError
+from autocoa_plugin.errors import EngineAnswerError, EngineError, EngineUnsupportedError
 from autocoa_plugin.testing import ScriptedEngine
 
 GREEDY = Sampling(0.0)
@@ -122,16 +122,43 @@ def test_text_without_ids_is_refused():
         ([event([1]), DONE], "broke off after 1 tokens"),
         ([], "broke off after 0 tokens"),
         ([event([1]), "cut"], "broke off in the middle of an answer"),
-        (["<html>"], "something else than JSON: <html>"),
-        (["data: {\n\n"], "something else than JSON"),
-        (["data: [1]\n\n"], "no event of a completion"),
         (['data: {"error": {"message": "out of memory"}}\n\n'], "out of memory"),
-        (['{"choices": []}'], "no event of a completion"),  # a server that does not stream
     ],
 )
 def test_a_stream_that_is_no_whole_turn_is_an_error_that_shows_it(pieces, said):
-    with pytest.raises(EngineError, match=said):
+    with pytest.raises(EngineError, match=said) as raised:
         stream(EventServer(pieces))
+    assert not isinstance(raised.value, EngineAnswerError)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        (["<html>"], "something else than JSON: <html>"),
+        (["data: {\n\n"], "something else than JSON"),
+        (["data: [1]\n\n"], "no event of a completion"),
+        (['{"choices": []}'], "no event of a completion"),  # a server that does not stream
+        (['data: {"choices": ["text"]}\n\n'], "no event of a completion"),
+        (['data: {"choices": {"a": 1}}\n\n'], "no event of a completion"),
+        ([event([1], "stop", logprobs="none")], "no event of a completion"),
+        (['data: {"choices": [{"token_ids": 7}]}\n\n'], "no event of a completion"),
+    ],
+)
+def test_a_stream_that_makes_no_sense_is_no_answer(pieces, said):
+    with pytest.raises(EngineAnswerError, match=said):
+        stream(EventServer(pieces))
+
+
+def test_a_forbidden_text_that_comes_in_pieces_is_found():
+    pieces = [event([1], text="<sea"), event([2], "stop", text="rch>"), DONE]
+
+    async def run() -> Generation:
+        async with EventServer(pieces).serving() as url, OpenAIServerEngine(url, "tiny") as engine:
+            sampling = Sampling(0.0, forbidden=("<search>",))
+            return await engine.stream([5], max_tokens=9, stop=(), sampling=sampling, on_ids=lambda _: None)
+
+    with pytest.raises(EngineAnswerError, match="wrote '<search>', which bad_words forbids"):
+        asyncio.run(run())
 
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_not():

@@ -266,6 +266,73 @@ def test_the_models_generation_config_changes_nothing_and_is_left_as_it_was(toke
     assert model.generation_config is theirs
 
 
+# ------------------------------------------------------------------------------------------------------ forbidden texts
+
+# after a: </st; after </st: op> rather than op>! rather than c
+TAGGING = {A: {HEAD: 40.0}, HEAD: {TAIL: 40.0, FUSED: 38.0, C: 36.0}, TAIL: {EOS: 40.0}, C: {EOS: 40.0}}
+
+
+def forbidding(*texts: str, temperature: float = 0.0, **options: Any) -> Sampling:
+    return Sampling(temperature, options, texts)
+
+
+def test_no_token_completes_a_forbidden_text_in_whichever_way_it_is_spelled(tokenizer):
+    engine = TransformersEngine(bigram_model(10, TAGGING), tokenizer)
+    rows = sample(engine, [call([A]), call([A], sampling=forbidding("</stop>")), call([A], sampling=forbidding("</s"))])
+    assert rows[0].ids == (HEAD, TAIL, EOS)
+    assert rows[1].ids == (HEAD, C, EOS)  # both op> and op>! would have completed it
+    # </st would have, and all others are as likely: the first one
+    assert rows[2].ids[0] == PAD
+
+
+def test_a_forbidden_text_that_was_given_may_stand_there_and_may_not_come_again(tokenizer):
+    engine = TransformersEngine(bigram_model(10, TAGGING), tokenizer)
+    (again,) = sample(engine, [call([HEAD, TAIL, A], sampling=forbidding("</stop>"))])
+    assert again.ids == (HEAD, C, EOS)
+
+
+def test_a_forbidden_text_that_was_begun_is_not_completed(tokenizer):
+    engine = TransformersEngine(bigram_model(10, TAGGING), tokenizer)
+    assert sample(engine, [call([A, HEAD], sampling=forbidding("</stop>"))])[0].ids == (C, EOS)
+
+
+def test_sampled_rows_draw_another_token_from_what_is_left_the_same_for_a_seed_in_any_company(tokenizer):
+    # after a: b with 0.5, c with 0.375, d with 0.125; without b: c with 0.75
+    shares = {B: 0.5, C: 0.375, D: 0.125}
+    engine = TransformersEngine(
+        bigram_model(10, {A: {token: math.log(p) + 40 for token, p in shares.items()}}), tokenizer
+    )
+    calls = [call([A], max_tokens=1, sampling=forbidding("b", temperature=1.0, seed=seed)) for seed in range(400)]
+    together = sample(engine, calls)
+    drawn = [each.ids[0] for each in together]
+    assert set(drawn) == {C, D}
+    assert abs(drawn.count(C) - 400 * 0.75) < 4 * math.sqrt(400 * 0.75 * 0.25)  # four standard deviations
+    assert [sample(engine, [each])[0].ids for each in calls[:10]] == [(token,) for token in drawn[:10]]
+
+
+def test_a_forbidden_token_does_not_leave_a_truncated_row_without_any(tokenizer):
+    engine = TransformersEngine(bigram_model(10, COIN), tokenizer)
+    rows = [call([A], max_tokens=1, sampling=forbidding("b", temperature=1.0, seed=seed, top_k=1)) for seed in range(9)]
+    assert {each.ids for each in sample(engine, rows)} == {(C,)}
+    assert sample(engine, rows)[0].logprobs == pytest.approx([0.0], abs=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    ids=prompts,
+    texts=st.lists(st.sampled_from(["</stop>", "bc", "e", "a<", "op>!"]), min_size=1, max_size=3),
+    temperature=st.sampled_from([0.0, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_what_is_sampled_never_holds_more_forbidden_texts_than_what_was_given(
+    llama, tokenizer, ids, texts, temperature, seed
+):
+    sampling = forbidding(*texts, temperature=temperature, seed=seed)
+    (generation,) = sample(TransformersEngine(llama, tokenizer), [call(ids, max_tokens=12, sampling=sampling)])
+    given_text, whole = ("".join(PIECES[token] for token in each) for each in (ids, [*ids, *generation.ids]))
+    assert [whole.count(text) for text in texts] == [given_text.count(text) for text in texts]
+
+
 # --------------------------------------------------------------------------------------------------------------- errors
 
 
