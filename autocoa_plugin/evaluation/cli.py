@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .judging.cli import add_judge_arguments
+from .model_cli import add_model_arguments
 from .world_cli import add_world_arguments
 
 
@@ -42,22 +43,7 @@ def _add_questions(group: Any) -> None:
 
 
 def _add_model(group: Any) -> None:
-    group.add_argument(
-        "--model", required=True, help="a model's folder; with --server, folder or name of its tokenizer"
-    )
-    group.add_argument(
-        "--server",
-        metavar="URL",
-        help="an OpenAI-compatible server with token ids, up to /v1; its key: AUTOCOA_SERVER_API_KEY",
-    )
-    group.add_argument("--served-model", metavar="NAME", help="the model there (default: the only one)")
-    group.add_argument(
-        "--engine",
-        choices=("auto", "vllm", "transformers"),
-        default="auto",
-        help="for a folder: vLLM where it is installed and a GPU is there, else transformers (default: auto)",
-    )
-    group.add_argument("--vllm-options", default="", metavar="TEXT", help='such as --vllm-options="--dtype half"')
+    add_model_arguments(group)
     group.add_argument(
         "--trained-by",
         type=Path,

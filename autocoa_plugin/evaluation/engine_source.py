@@ -13,19 +13,44 @@ import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ..engines.base import Engine
 from ..engines.model_folder import load_tokenizer
 from ..errors import ConfigError
-from .job import EvaluationJob
+from .job import EngineName
 
 Kind = Literal["server", "vllm", "transformers"]
 API_KEY = "AUTOCOA_SERVER_API_KEY"
 """The environment variable that holds the key of `--server`, where it wants one."""
 
 
-def engine_kind(job: EvaluationJob) -> Kind:
+class ModelJob(Protocol):
+    """What a job says of the model it asks, as `job.EvaluationJob` documents it."""
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def server(self) -> str | None: ...
+
+    @property
+    def served_model(self) -> str | None: ...
+
+    @property
+    def engine(self) -> EngineName: ...
+
+    @property
+    def vllm_options(self) -> tuple[str, ...]: ...
+
+    @property
+    def concurrency(self) -> int: ...
+
+    @property
+    def check_tokenizer(self) -> Callable[[Any, str], None] | None: ...
+
+
+def engine_kind(job: ModelJob) -> Kind:
     """Choose the engine; "auto" is vLLM where it is installed and a CUDA device is there, else transformers.
 
     Raises `ConfigError` when vLLM is asked for and not installed.
@@ -40,7 +65,7 @@ def engine_kind(job: EvaluationJob) -> Kind:
     return job.engine
 
 
-def job_tokenizer(job: EvaluationJob) -> Any:
+def job_tokenizer(job: ModelJob) -> Any:
     """Load the tokenizer of a job's model; raises `ConfigError` or `TokenizerError`."""
     tokenizer = load_tokenizer(Path(job.model))
     if job.check_tokenizer:
@@ -48,21 +73,21 @@ def job_tokenizer(job: EvaluationJob) -> Any:
     return tokenizer
 
 
-def end_ids(job: EvaluationJob) -> tuple[int, ...]:
+def end_ids(job: ModelJob) -> tuple[int, ...]:
     """The end-of-sequence ids of generation_config.json: chat models end their turn with more than the tokenizer's."""
     path = Path(job.model) / "generation_config.json"
     found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
     return () if found is None else tuple(found) if isinstance(found, list) else (found,)
 
 
-async def ask_served_model(job: EvaluationJob) -> str:
+async def ask_served_model(job: ModelJob) -> str:
     """Ask the job's server under which name it serves the model; raises `EngineError`."""
     async with open_engine(job, "server", job.server) as engine:
         return engine.model
 
 
 @contextmanager
-def served(job: EvaluationJob, kind: Kind, log: Path, report: Callable[[float, str], object]) -> Iterator[str | None]:
+def served(job: ModelJob, kind: Kind, log: Path, report: Callable[[float, str], object]) -> Iterator[str | None]:
     """Yield the URL of the server to ask, None where the model runs in this process; `report` as in `vllm_server`."""
     if kind != "vllm":
         yield job.server
@@ -78,8 +103,8 @@ def served(job: EvaluationJob, kind: Kind, log: Path, report: Callable[[float, s
 
 
 @asynccontextmanager
-async def open_engine(job: EvaluationJob, kind: Kind, url: str | None) -> AsyncIterator[Any]:
-    """Open the engine for the running event loop, and close it.
+async def open_engine(job: ModelJob, kind: Kind, url: str | None, **patience: Any) -> AsyncIterator[Any]:
+    """Open the engine for the running event loop, and close it; `patience` are options of a server's engine.
 
     Raises `ConfigError` for a folder without model, `EngineError` for a server that cannot be reached.
     """
@@ -88,12 +113,12 @@ async def open_engine(job: EvaluationJob, kind: Kind, url: str | None) -> AsyncI
         return
     from ..engines.openai_server import OpenAIServerEngine
 
-    options = {"api_key": os.environ.get(API_KEY), "max_in_flight": job.concurrency}
+    options = {"api_key": os.environ.get(API_KEY), "max_in_flight": job.concurrency, **patience}
     async with await OpenAIServerEngine.connect(str(url), job.served_model, **options) as engine:
         yield engine
 
 
-def load_local(job: EvaluationJob) -> Engine:
+def load_local(job: ModelJob) -> Engine:
     """Load the job's model into this process: on a CUDA device where there is one, else in float32 on the CPU."""
     from transformers.utils import logging
 

@@ -57,7 +57,7 @@ def _ask_missing(prepared: Prepared, folder: ResultsFolder, has_lines: bool) -> 
     with SampleLog(folder) as log, RunProgress(job.label, len(order), has_lines=has_lines) as progress:
         for sample in log.read():
             progress.add(sample, is_new=False)
-        if unknown := log.keys.difference(order):
+        if unknown := log.keys - set(order):
             raise DataError(f"{folder.partial} holds samples that nobody asked for, such as {min(unknown)}")
         missing = [(question, sample) for question, sample in asked if (question.id, sample) not in log.keys]
         if missing:

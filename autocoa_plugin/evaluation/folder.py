@@ -39,6 +39,11 @@ class ResultsFolder:
         return self.path / "partial.jsonl"
 
     @property
+    def log(self) -> Path:
+        """The file that grows while a session lasts: `partial`."""
+        return self.partial
+
+    @property
     def samples(self) -> Path:
         """Samples of a finished run."""
         return self.path / "samples.jsonl"

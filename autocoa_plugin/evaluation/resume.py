@@ -1,8 +1,9 @@
 """May this run go on in this folder? `run.json` says what the folder is for, a lock that nobody else writes there.
 
-    run.json   fingerprint, label, model, training cost, command, and the wall clock of earlier sessions
+    run.json   fingerprint, what the command is about, and the wall clock of earlier sessions
 
-A folder serves one fingerprint: what it holds was measured with it, and what is missing is asked with it.
+A folder serves one fingerprint: what it holds was made with it, and what is missing is asked with it. Folders of
+`autocoa evaluate` and of `autocoa synthesize` are alike in this.
 """
 
 from __future__ import annotations
@@ -12,21 +13,40 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from ..errors import ConfigError, DataError
 from ..stages.identity import describe, write_json
 from .fingerprint import Fingerprint, differences
-from .folder import ResultsFolder
 
 SCHEMA_VERSION = 1
 _LOCK = ".lock"
 
 
+class RunFolder(Protocol):
+    """A folder that one run fills, over several sessions."""
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        ...
+
+    @property
+    def run(self) -> Path:
+        """Its run.json."""
+        ...
+
+    @property
+    def log(self) -> Path:
+        """The file that grows while a session lasts, last changed when a session that died was alive."""
+        ...
+
+
 @contextmanager
-def locked(folder: ResultsFolder) -> Iterator[None]:
+def locked(folder: RunFolder) -> Iterator[None]:
     """Hold the folder, made when missing, for this process; raises `ConfigError` when another one writes it."""
     _refuse_foreign(folder)
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -34,10 +54,10 @@ def locked(folder: ResultsFolder) -> Iterator[None]:
         with FileLock(folder.path / _LOCK, timeout=0):
             yield
     except Timeout as error:
-        raise ConfigError(f"{folder.path} is being written by another autocoa evaluate") from error
+        raise ConfigError(f"{folder.path} is being written by another autocoa process") from error
 
 
-def begin(folder: ResultsFolder, fingerprint: Fingerprint, about: Mapping[str, Any]) -> float:
+def begin(folder: RunFolder, fingerprint: Fingerprint, about: Mapping[str, Any]) -> float:
     """Write run.json, or check the one that is there; returns the wall-clock seconds of earlier sessions.
 
     `about` is stored beside the fingerprint and may differ from before. Raises `ConfigError` naming what differs when
@@ -60,7 +80,7 @@ def begin(folder: ResultsFolder, fingerprint: Fingerprint, about: Mapping[str, A
     return seconds
 
 
-def end_session(folder: ResultsFolder) -> float:
+def end_session(folder: RunFolder) -> float:
     """Note in run.json what all sessions took, and return it: wall-clock seconds."""
     run = read_run(folder)
     if run is None:
@@ -70,7 +90,7 @@ def end_session(folder: ResultsFolder) -> float:
     return seconds
 
 
-def read_run(folder: ResultsFolder) -> dict[str, Any] | None:
+def read_run(folder: RunFolder) -> dict[str, Any] | None:
     """The content of run.json; None where there is none. Raises `DataError` naming the file."""
     if not folder.run.is_file():
         return None
@@ -83,7 +103,7 @@ def read_run(folder: ResultsFolder) -> dict[str, Any] | None:
     return run
 
 
-def _check_same(folder: ResultsFolder, run: Mapping[str, Any], fingerprint: Fingerprint) -> None:
+def _check_same(folder: RunFolder, run: Mapping[str, Any], fingerprint: Fingerprint) -> None:
     """Refuse, with `ConfigError` naming every key that differs, to go on with another fingerprint."""
     found = differences(Fingerprint(**run["fingerprint"]), fingerprint, but=())
     if found:
@@ -95,7 +115,7 @@ def _check_same(folder: ResultsFolder, run: Mapping[str, Any], fingerprint: Fing
 
 
 def without_times(content: Any) -> Any:
-    """A row of samples.jsonl, or a summary, without what depends on when and beside whom a question was asked.
+    """A row of samples or attempts, or a summary, without what depends on when and beside whom a question was asked.
 
     That is seconds and dates, and whether a real answer came from the tool or from the cache that all questions of a
     session share: "real" and "cache" count as one, and its price is left out.
@@ -112,9 +132,9 @@ def without_times(content: Any) -> Any:
 _TIMES = ("seconds", "tool_seconds", "engine_seconds", "created", "cost")
 
 
-def _spent(folder: ResultsFolder, run: Mapping[str, Any]) -> float:
-    """What earlier sessions took: up to the last sample that the last one kept, however it ended."""
-    last = folder.partial.stat().st_mtime if folder.partial.is_file() else 0.0
+def _spent(folder: RunFolder, run: Mapping[str, Any]) -> float:
+    """What earlier sessions took: up to the last thing that the last one kept, however it ended."""
+    last = folder.log.stat().st_mtime if folder.log.is_file() else 0.0
     return run["seconds_before"] + max(0.0, last - run["started"])
 
 
@@ -122,7 +142,7 @@ def _text(value: Any) -> str:
     return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _refuse_foreign(folder: ResultsFolder) -> None:
+def _refuse_foreign(folder: RunFolder) -> None:
     path = folder.path
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path} is a file; results need a folder")

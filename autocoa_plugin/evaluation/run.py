@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..engines.base import Engine, Sampling
@@ -17,12 +17,14 @@ from ..environments.base import Environment
 from ..errors import EngineError, EngineRefusedError
 from ..limits import Limits
 from ..loop import rollout
+from ..protocol import Protocol
 from ..questions.question import Question
 from ..rewards import RewardConfig, score
 from ..tokenization import Codec
 from ..trajectory import StopReason, Trajectory
 from .sample import SPLIT, Sample
 from .seeds import SeededEngine, sample_seed
+from .stop_signals import until_stopped
 
 Asked = tuple[Question, int]
 """A question and the number of its sample."""
@@ -47,21 +49,14 @@ class Player:
     async def play(self, question: Question, sample: int) -> Sample:
         """Roll one question out and judge the answer.
 
-        A question that the engine refuses is an empty trajectory with the reason as `error`.
+        A question that the engine refuses, or to which its answer makes no sense, is an empty trajectory with the
+        reason as `error`.
         Raises `EngineError` naming the question when the engine fails, and whatever is wrong with the configuration.
         """
         seed = sample_seed(self.seed, question.id, sample) if self.sampling.temperature > 0 else None
-        started, error = time.perf_counter(), None
         prompt_ids = tuple(self.prompt_ids(question))
-        try:
-            trajectory = await self._roll_out(question, prompt_ids, seed)
-        except EngineRefusedError as refusal:
-            error = f"{type(refusal).__name__}: {refusal}"
-            trajectory = Trajectory(prompt_ids, (), StopReason.ABORTED, self.codec.protocol.name)
-        except EngineError as failure:
-            raise type(failure)(f"question {question.id!r}: {failure}") from failure
-        reward = score(trajectory, question.golds, self.codec.protocol, self.reward)
-        return Sample(question, sample, trajectory, reward, time.perf_counter() - started, seed, error=error)
+        chain = self._roll_out(question, prompt_ids, seed)
+        return await judged(chain, question, sample, prompt_ids, self.codec.protocol, self.reward, seed=seed)
 
     async def _roll_out(self, question: Question, prompt_ids: Sequence[int], seed: int | None) -> Trajectory:
         return await rollout(
@@ -73,6 +68,32 @@ class Player:
             sampling=self.sampling,
             metadata={"split": SPLIT, "uid": question.id, "global_step": 0},
         )
+
+
+async def judged(
+    chain: Awaitable[Trajectory],
+    question: Question,
+    number: int,
+    prompt_ids: Sequence[int],
+    protocol: Protocol,
+    reward: RewardConfig,
+    *,
+    seed: int | None,
+) -> Sample:
+    """Wait for a rollout of a question and judge its answer; what the engine refuses is an empty trajectory.
+
+    Raises `EngineError` naming the question when the engine fails.
+    """
+    started, error = time.perf_counter(), None
+    try:
+        trajectory = await chain
+    except EngineRefusedError as refusal:
+        error = f"{type(refusal).__name__}: {refusal}"
+        trajectory = Trajectory(tuple(prompt_ids), (), StopReason.ABORTED, protocol.name)
+    except EngineError as failure:
+        raise type(failure)(f"question {question.id!r}: {failure}") from failure
+    found = score(trajectory, question.golds, protocol, reward)
+    return Sample(question, number, trajectory, found, time.perf_counter() - started, seed, error=error)
 
 
 async def ask_all(
@@ -87,19 +108,9 @@ async def ask_all(
 
     The first rollout that raises ends the others, and its error is raised; what was kept stays kept.
     """
-    waiting, stop = iter(asked), stop or asyncio.Event()
-    workers = [asyncio.create_task(_work(waiting, player, keep)) for _ in range(min(concurrency, len(asked)))]
-    stopping = asyncio.create_task(stop.wait())
-    answered = asyncio.gather(*workers)
-    try:
-        await asyncio.wait({answered, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if answered.done():
-            await answered
-        return answered.done()
-    finally:
-        for task in (*workers, stopping):
-            task.cancel()
-        await asyncio.gather(answered, stopping, *workers, return_exceptions=True)
+    waiting = iter(asked)
+    workers = [_work(waiting, player, keep) for _ in range(min(concurrency, len(asked)))]
+    return await until_stopped(workers, stop or asyncio.Event())
 
 
 async def _work(waiting: Iterator[Asked], player: Player, keep: Callable[[Sample], object]) -> None:

@@ -1,12 +1,16 @@
-"""Ctrl-C and SIGTERM as a wish to stop: what is finished is kept, and a second one ends the process at once."""
+"""Ctrl-C and SIGTERM as a wish to stop: what is finished is kept, and a second one ends the process at once.
+
+`stop_signals` turns them into an event, `until_stopped` ends the work when it is set.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,3 +42,22 @@ def stop_signals(stop: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+async def until_stopped(workers: Iterable[Coroutine[Any, Any, None]], stop: asyncio.Event) -> bool:
+    """Let workers work side by side; False when `stop` was set before all were done.
+
+    The first worker that raises ends the others, and its error is raised.
+    """
+    tasks = [asyncio.create_task(each) for each in workers]
+    stopping = asyncio.create_task(stop.wait())
+    done = asyncio.gather(*tasks)
+    try:
+        await asyncio.wait({done, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if done.done():
+            await done
+        return done.done()
+    finally:
+        for task in (*tasks, stopping):
+            task.cancel()
+        await asyncio.gather(done, stopping, *tasks, return_exceptions=True)

@@ -148,7 +148,7 @@ def test_a_broken_run_json_is_named(folder):
 
 
 def test_two_processes_do_not_write_one_folder(folder):
-    with FileLock(folder.path / ".lock"), pytest.raises(ConfigError, match="is being written by another autocoa evalu"):
+    with FileLock(folder.path / ".lock"), pytest.raises(ConfigError, match="is being written by another autocoa proc"):
         locked(folder).__enter__()
 
 

@@ -12,7 +12,7 @@ from playing import CODEC, ScriptedPolicy, knows, player, question
 
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.environments.base import Context, Observation, Origin
-from autocoa_plugin.errors import ConfigError, EngineError
+from autocoa_plugin.errors import ConfigError, EngineAnswerError, EngineError
 from autocoa_plugin.evaluation.refusals import Refusals
 from autocoa_plugin.evaluation.run import ask_all
 from autocoa_plugin.evaluation.sample import Sample
@@ -164,7 +164,7 @@ def test_an_engine_that_refuses_everything_ends_the_run_and_nothing_is_kept():
     kept: list[Sample] = []
     refusals, engine = Refusals(kept.append), ScriptedPolicy(CODEC, knows, refuses=("number",))
     asked = [(question(number), 0) for number in range(20)]
-    with pytest.raises(EngineError, match=r"refused all 8 questions so far: .*HTTP 400"):
+    with pytest.raises(EngineError, match=r"refused all 8 rollouts so far: .*HTTP 400"):
         asyncio.run(ask_all(asked, player(engine), refusals.take, concurrency=1))
     assert not kept
 
@@ -188,6 +188,35 @@ def test_a_few_questions_that_are_all_refused_are_an_error_at_the_end():
             [(question(1), 0)], player(ScriptedPolicy(CODEC, knows, refuses=("is 1?",))), refusals.take, concurrency=1
         )
     )
-    with pytest.raises(EngineError, match="refused all 1 questions"):
+    with pytest.raises(EngineError, match="refused all 1 rollouts"):
         refusals.finish()
+    assert not kept
+
+
+class Rubbish(ScriptedPolicy):
+    """Its answers to the first `n_rubbish` calls make no sense."""
+
+    def __init__(self, n_rubbish: int) -> None:
+        super().__init__(CODEC, knows)
+        self._left = n_rubbish
+
+    async def generate(self, *args, **options):
+        if self._left:
+            self._left -= 1
+            raise EngineAnswerError("http://a/v1 answered with something else than JSON: <html>")
+        return await super().generate(*args, **options)
+
+
+def test_an_answer_that_makes_no_sense_is_a_counted_sample_and_costs_no_other():
+    first, second = ask(Rubbish(1), [question(1), question(2)], concurrency=1)
+    assert first.error == "EngineAnswerError: http://a/v1 answered with something else than JSON: <html>"
+    assert (first.trajectory.stop_reason, first.trajectory.segments) == (StopReason.ABORTED, ())
+    assert second.error is None and second.metrics["exact_match"] == 1.0
+
+
+def test_an_engine_that_answers_nothing_but_rubbish_ends_the_run_with_the_first_of_it():
+    kept: list[Sample] = []
+    refusals, asked = Refusals(kept.append), [(question(number), 0) for number in range(20)]
+    with pytest.raises(EngineError, match=r"^the engine refused all 8 .*: EngineAnswerError: .*than JSON: <html>$"):
+        asyncio.run(ask_all(asked, player(Rubbish(99)), refusals.take, concurrency=1))
     assert not kept
