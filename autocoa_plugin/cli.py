@@ -9,7 +9,7 @@ import argparse
 import errno
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from . import __version__
 from .errors import AutoCoAError
@@ -27,24 +27,32 @@ COMMANDS = (
     "report.cli",
     "explorer.cli",
     "chat.cli",
+    "questions.prepare_cli",
+    "synthesis.cli",
 )
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, what one file may hold
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; an error of ours or about a file is one line on standard error and exit status 2."""
+    """Run one command, and return its exit status."""
     parser = argparse.ArgumentParser(prog="autocoa", description="AutoCoA: chain-of-action training on verl")
     parser.add_argument("--version", action="version", version=f"autocoa_plugin {__version__}")
     subparsers = parser.add_subparsers(required=True, metavar="command")
     for module in COMMANDS:
         importlib.import_module(f".{module}", __package__).add_parser(subparsers)
     arguments = parser.parse_args(argv)
+    return exit_status(lambda: arguments.run(arguments))
+
+
+def exit_status(command: Callable[[], int | None]) -> int:
+    """Run a command; an error of ours or about a file is one line on standard error and exit status 2."""
     try:
-        return int(arguments.run(arguments) or 0)
+        return int(command() or 0)
     except AutoCoAError as error:
         print(f"autocoa: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.filename is None and error.errno != errno.ENOSPC:  # not about a file: a mistake of ours
+        if error.filename is None and error.errno not in _FULL:  # not about a file: a mistake of ours
             raise
         print(f"autocoa: {error.filename or 'writing'}: {error.strerror}", file=sys.stderr)
         return 2

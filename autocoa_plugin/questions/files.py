@@ -22,7 +22,7 @@ from .hub import hub_rows
 from .question import Question
 from .rows import Columns, question_of_row
 from .set_rows import set_questions
-from .sets import SETS
+from .sets import SETS, TRAIN, QuestionSet
 from .sources import file_rows
 
 Report = Callable[[str], object]
@@ -34,20 +34,25 @@ def read_questions(
     source: str,
     *,
     split: str | None = None,
+    training: bool = False,
     limit: int | None = None,
     columns: Columns | None = None,
     report: Report = lambda _: None,
 ) -> list[Question]:
     """Read the questions of a source in their order, the first `limit` of each set (None: all).
 
-    `split` is the hub's and chooses among a data set's parts; None: the part that the literature uses, or the only one.
+    `split` is the hub's and chooses among a data set's parts; None: the part that the literature evaluates on, with
+    `training` the part `train`; of data sets that are no named set also the only one.
     `columns` names the columns of a layout that is not recognised. What a set's rules leave out is told to `report`.
     Raises `DataError` naming file and row for a missing or blank answer, a blank question, an id that occurs twice;
-    for a file that is missing, unreadable, of an unknown suffix or empty. Raises `ConfigError` for a limit below 1.
+    for a file that is missing, unreadable, of an unknown suffix or empty. Raises `ConfigError` for a limit below 1, and
+    with `training` for a set that has nothing to train on.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"limit must be >= 1, got {limit}")
-    questions = list(_unique(_first(_placed(part, split, columns, report), limit) for part in _parts(source)))
+    _check_training(source, training)
+    placed = (_placed(part, split, columns, report, training) for part in _parts(source))
+    questions = list(_unique(_first(part, limit) for part in placed))
     if not questions:
         raise DataError(f"{source}: holds no question")
     return questions
@@ -71,6 +76,19 @@ def source_name(source: str) -> str:
     return ",".join(name or (path if path.startswith(_HUB) else Path(path).name) for name, path in names)
 
 
+def named_sets(source: str) -> tuple[QuestionSet, ...]:
+    """The sets that a source names, local copies of them included; () for a file and for other data sets of the hub."""
+    names = (_split_set(part)[0] for part in _parts(source))
+    return tuple(SETS[name] for name in names if name is not None)
+
+
+def _check_training(source: str, training: bool) -> None:
+    for each in named_sets(source) if training else ():
+        if not each.has_training:
+            trained = ", ".join(name for name, one in SETS.items() if one.has_training)
+            raise ConfigError(f"{each.name} has no training part, all of it is for evaluation; these have: {trained}")
+
+
 def _parts(source: str) -> list[str]:
     """The sets of a list of sets, or the source itself: a file's name may hold a comma."""
     parts = [part.strip() for part in source.split(",")]
@@ -83,14 +101,14 @@ def _split_set(part: str) -> tuple[str | None, str]:
     return (name.lower(), path) if name.lower() in SETS else (None, part)
 
 
-def _placed(part: str, split: str | None, columns: Columns | None, report: Report) -> Placed:
+def _placed(part: str, split: str | None, columns: Columns | None, report: Report, training: bool) -> Placed:
     name, path = _split_set(part)
     if name is not None:
         if columns is not None:
             raise ConfigError(f"{name} knows its columns: leave columns out, or read {path or 'a file'} by its path")
-        return set_questions(SETS[name], path or None, split=split, report=report)
+        return set_questions(SETS[name], path or None, split=split, training=training, report=report)
     if path.startswith(_HUB):
-        rows, stem = _hub(path, split), path.rpartition("/")[2]
+        rows, stem = _hub(path, split, TRAIN if training else None), path.rpartition("/")[2]
     else:
         if split is not None:
             raise ConfigError(f"split is for data sets of the hub, but {path} is a file: leave split={split!r} out")
@@ -106,12 +124,12 @@ def _questions(rows: Iterable[tuple[str, Any]], stem: str, columns: Columns) -> 
         yield place, question
 
 
-def _hub(source: str, split: str | None) -> Iterator[tuple[str, Any]]:
+def _hub(source: str, split: str | None, usual: str | None) -> Iterator[tuple[str, Any]]:
     owner, _, rest = source.removeprefix(_HUB).partition("/")
     name, _, config = rest.partition("/")
     if not owner or not name:
         raise ConfigError(f"expected {_HUB}owner/name or {_HUB}owner/name/config, got {source!r}")
-    return hub_rows(f"{owner}/{name}", config or None, split)
+    return hub_rows(f"{owner}/{name}", config or None, split, usual_split=usual)
 
 
 def _checked(source: str) -> Path:

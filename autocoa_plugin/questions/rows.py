@@ -1,7 +1,7 @@
 """What a row says: a question, its gold answers, and what else is known of it.
 
     plain   id  question  answers | golds | golden_answers | answer  [group | data_source]  [needs_search]
-    verl    prompt (messages)  reward_model.ground_truth  data_source  extra_info (question, index, needs_search, ...)
+    verl    prompt (messages)  reward_model.ground_truth  data_source  extra_info (id, question, needs_search, ...)
 
 A row of the second kind has columns of its own names only where it wants: Search-R1's have an id as well. Every column
 that is not named here goes to `Question.meta`.
@@ -10,15 +10,16 @@ that is not named here goes to `Question.meta`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from ..errors import DataError, nearest
+from ..errors import ConfigError, DataError, nearest
 from .question import Message, Question
 
 ANSWERS = ("answers", "golds", "golden_answers", "answer")
 _GROUPS = ("group", "data_source")
-_OF_VERL = ("prompt", "reward_model", "extra_info")
+_OF_VERL = ("prompt", "reward_model", "extra_info", "ability")
+_OF_EXTRA = ("id", "question", "needs_search")
 
 
 @dataclass(frozen=True)
@@ -30,14 +31,30 @@ class Columns:
     answers: str | None = None
     group: str | None = None
 
+    @classmethod
+    def parse(cls, text: str) -> Columns:
+        """Read "question=prompt,answers=label"; raises `ConfigError` naming the nearest of our names."""
+        named: dict[str, str] = {}
+        for pair in text.split(","):
+            ours, _, theirs = (part.strip() for part in pair.partition("="))
+            known = [each.name for each in fields(cls)]
+            if ours not in known or not theirs or ours in named:
+                raise ConfigError(
+                    f"columns must be NAME=COLUMN, ..., each of {', '.join(known)} once at most, "
+                    f"got {pair.strip()!r}{'' if ours in known else nearest(ours, known)}"
+                )
+            named[ours] = theirs
+        return cls(**named)
+
 
 def question_of_row(
     row: Any, columns: Columns, *, default_id: str, place: str, taken: Collection[str] = ()
 ) -> Question:
     """Read one row; a row without id is called `default_id`.
 
-    A verl row is called "data_source-index", and `default_id` where that is in `taken`, the ids so far: indices begin
-    anew in every file that was joined. Raises `DataError` beginning with `place`.
+    A verl row without id, of its own or in `extra_info`, is called "data_source-index", and `default_id` where that is
+    in `taken`, the ids so far: indices begin anew in every file that was joined. Raises `DataError` beginning with
+    `place`.
     """
     if not isinstance(row, Mapping):
         raise DataError(f"{place}: expected an object, got {type(row).__name__} {row!r:.40}")
@@ -99,17 +116,18 @@ def _of_verl(row: Mapping[str, Any], columns: Columns, default_id: str, taken: C
     extra = row.get("extra_info") or {}
     if not isinstance(extra, Mapping):
         raise DataError(f"extra_info: expected an object, got {type(extra).__name__} {extra!r:.40}")
-    messages = _messages(row["prompt"])
+    messages, id = _messages(row["prompt"]), row.get(columns.id or "id")
     group = checked_text(row.get(columns.group or "data_source") or "all", columns.group or "data_source")
     asked = row.get(columns.question or "question") or extra.get("question") or messages[-1]["content"]
     question = checked_text(asked, "question")
     golds = row[columns.answers] if columns.answers else _ground_truth(row["reward_model"])
     used = (*_OF_VERL, "id", "question", "data_source", *ANSWERS, *vars(columns).values())
     meta = {name: value for name, value in row.items() if name not in used}
-    meta |= {name: value for name, value in extra.items() if name not in ("question", "needs_search")}
+    # where extra_info is a struct, every row has the keys of all
+    meta |= {name: value for name, value in extra.items() if name not in _OF_EXTRA and value is not None}
     is_question_alone = messages == ({"role": "user", "content": question},)
     return Question(
-        id=_verl_id(row.get(columns.id or "id"), group, extra.get("index"), default_id, taken),
+        id=_verl_id(extra.get("id") if id is None else id, group, extra.get("index"), default_id, taken),
         question=question,
         golds=checked_golds(golds, columns.answers or "reward_model.ground_truth"),
         group=group,
@@ -155,4 +173,5 @@ def _needs(value: Any) -> bool | tuple[bool, ...] | None:
 def _check_there(row: Mapping[str, Any], name: str | None) -> None:
     if name is not None and name not in row:
         expected = f"answers, one of {', '.join(ANSWERS)}" if name == ANSWERS[0] else repr(name)
-        raise DataError(f"there is no column {expected}{nearest(name, row)}; the row has {', '.join(row)}")
+        names = " ".join(", ".join(row).split())  # a name may hold a line break
+        raise DataError(f"there is no column {expected}{nearest(name, row)}; the row has {names}")

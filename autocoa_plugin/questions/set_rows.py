@@ -17,7 +17,7 @@ from ..errors import ConfigError, DataError
 from .hub import hub_rows
 from .question import Question
 from .rows import checked_golds, checked_id, checked_text
-from .sets import QuestionSet, Row
+from .sets import TRAIN, QuestionSet, Row
 from .sources import file_rows
 
 _FLASHRAG = "golden_answers"
@@ -25,15 +25,21 @@ _IDS = ("id", "_id", "question_id")
 
 
 def set_questions(
-    questions: QuestionSet, copy: str | None = None, *, split: str | None = None, report: Callable[[str], object]
+    questions: QuestionSet,
+    copy: str | None = None,
+    *,
+    split: str | None = None,
+    training: bool = False,
+    report: Callable[[str], object],
 ) -> Iterator[tuple[str, Question]]:
     """Yield (place, question) from the hub, or from `copy`: a file with rows of the same schema, or a copied folder.
 
-    Rows without answer and rows that repeat a question under the same id are left out, and counted to `report`.
+    `split` None: the one that the literature evaluates on; with `training` the part `train`, and no other. Rows without
+    answer and rows that repeat a question under the same id are left out, and counted to `report`.
     Raises `DataError` naming the row, or saying how to do without the hub.
     """
     left_out, seen = 0, set[tuple[str, str]]()
-    for number, (place, row) in enumerate(_rows(questions, copy, split)):
+    for number, (place, row) in enumerate(_rows(questions, copy, split, training)):
         try:
             question = _question(questions, row, number)
         except DataError as error:
@@ -47,15 +53,17 @@ def set_questions(
         report(f"{questions.label}: {left_out} rows left out, without answer or asked before")
 
 
-def _rows(questions: QuestionSet, copy: str | None, split: str | None) -> Iterator[tuple[str, Any]]:
-    name, usual = questions.name, questions.split
+def _rows(questions: QuestionSet, copy: str | None, split: str | None, training: bool) -> Iterator[tuple[str, Any]]:
+    usual = TRAIN if training else questions.split
+    # a folder that holds one other part is read for evaluation, but never trained on
+    part = TRAIN if training and split is None else split
     if copy is None:
-        advice = f"a local copy does without the hub: {name}=path/to/{usual}.jsonl"
-        return hub_rows(questions.hub, questions.config, split, usual_split=usual, advice=advice)
+        advice = f"a local copy does without the hub: {questions.name}=path/to/{usual}.jsonl"
+        return hub_rows(questions.hub, questions.config, part, usual_split=usual, advice=advice)
     path = Path(copy)
     if path.is_dir():
         advice = "expected a folder as it stands on the hub, or one of its files"
-        return hub_rows(str(path), questions.config, split, usual_split=usual, advice=advice)
+        return hub_rows(str(path), questions.config, part, usual_split=usual, advice=advice)
     if split is not None:
         raise ConfigError(f"split is for data sets of the hub, but {path} is a file: leave split={split!r} out")
     if not path.is_file():

@@ -12,8 +12,8 @@
 
 These are the questions that Search-R1 evaluates on too; its copies (RUC-NLPIR/FlashRAG_datasets) have the fields id,
 question and golden_answers, and a local copy of any set may have them as well. TriviaQA's rc part asks many questions
-twice, for web and Wikipedia; the unfiltered part is the open-domain one, with each question once. How rows are read is
-told in `set_rows.py`.
+twice, for web and Wikipedia; the unfiltered part is the open-domain one, with each question once. All but Bamboogle and
+PopQA have a part `train` on the hub as well. How rows are read is told in `set_rows.py`.
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ from ..errors import DataError
 
 Row = Mapping[str, Any]
 
+TRAIN = "train"
+"""The part of a set that may be trained on."""
+
 
 @dataclass(frozen=True)
 class QuestionSet:
     """One set: `hub`, `config` and `split` say where, `golds` reads the answers of a row, the fields `meta` are kept.
 
     `label` is the group of its questions and the column of a table. Without `has_own_ids` the name is put before the
-    id, or before the row's number. A row for which `is_left_out` is True has no answer.
+    id, or before the row's number. A row for which `is_left_out` is True has no answer. With `has_training` the hub has
+    a part `train` as well.
     """
 
     name: str
@@ -47,6 +51,7 @@ class QuestionSet:
     question: str = "question"
     has_own_ids: bool = True
     meta: tuple[str, ...] = ()
+    has_training: bool = True
     is_left_out: Callable[[Row], bool] = lambda row: False
 
 
@@ -127,6 +132,7 @@ SETS: Mapping[str, QuestionSet] = MappingProxyType(
                 lambda row: row.get("Answer"),
                 question="Question",
                 has_own_ids=False,
+                has_training=False,
             ),
             QuestionSet(
                 "popqa",
@@ -137,6 +143,7 @@ SETS: Mapping[str, QuestionSet] = MappingProxyType(
                 _possible_answers,
                 has_own_ids=False,
                 meta=("s_pop", "prop"),
+                has_training=False,
             ),
         )
     }

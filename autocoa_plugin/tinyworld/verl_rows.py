@@ -10,47 +10,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ..questions.prompt_rows import prompt_row, prompt_schema
 from .questions import Question
 
 
 def verl_row(question: Question, split: str, index: int) -> dict[str, Any]:
     """One row; `split` is "train" or "val", `needs_search` has one bool per hop (True = only searching answers it)."""
-    return {
-        "data_source": question.source,
-        "prompt": [{"role": "user", "content": question.text}],
-        "ability": "qa",
-        "reward_model": {"style": "rule", "ground_truth": [question.answer]},
-        "extra_info": {
-            "index": index,
-            "split": split,
-            "question": question.text,
-            "hops": len(question.hops),
-            "needs_search": list(question.needs_search),
-        },
+    extra_info = {
+        "index": index,
+        "split": split,
+        "question": question.text,
+        "hops": len(question.hops),
+        "needs_search": list(question.needs_search),
     }
-
-
-def verl_schema() -> Any:
-    """The pyarrow schema of train.parquet and val.parquet."""
-    import pyarrow as pa
-
-    message = pa.struct([("role", pa.string()), ("content", pa.string())])
-    extra_info = [
-        ("index", pa.int64()),
-        ("split", pa.string()),
-        ("question", pa.string()),
-        ("hops", pa.int64()),
-        ("needs_search", pa.list_(pa.bool_())),
-    ]
-    return pa.schema(
-        [
-            ("data_source", pa.string()),
-            ("prompt", pa.list_(message)),
-            ("ability", pa.string()),
-            ("reward_model", pa.struct([("style", pa.string()), ("ground_truth", pa.list_(pa.string()))])),
-            ("extra_info", pa.struct(extra_info)),
-        ]
-    )
+    asked = {"role": "user", "content": question.text}
+    return prompt_row(question.source, [asked], [question.answer], extra_info)
 
 
 def write_questions(questions: Iterable[Question], split: str, path: Path) -> None:
@@ -58,5 +32,12 @@ def write_questions(questions: Iterable[Question], split: str, path: Path) -> No
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    extra_info = {
+        "index": pa.int64(),
+        "split": pa.string(),
+        "question": pa.string(),
+        "hops": pa.int64(),
+        "needs_search": pa.list_(pa.bool_()),
+    }
     rows = [verl_row(question, split, index) for index, question in enumerate(questions)]
-    pq.write_table(pa.Table.from_pylist(rows, schema=verl_schema()), path)
+    pq.write_table(pa.Table.from_pylist(rows, schema=prompt_schema(extra_info)), path)

@@ -153,6 +153,7 @@ def test_real_questions_are_read():
             r"there is no column answers, one of answers, golds, .*; the row has id, quest",
         ),
         ({"id": "q", "question": "Who?", "anwsers": ["a"]}, r"no column answers.*\(did you mean 'anwsers'\?\)"),
+        ({"id": "q", "que\nstion": "Who?"}, "there is no column 'question'.* the row has id, que stion"),
         ({**PLAIN, "answers": []}, "answers: there is no gold answer"),
         ({**PLAIN, "answers": None}, "answers: there is no gold answer"),
         ({**PLAIN, "answers": ["a", "  "]}, r"every gold answer must be text that is not blank, got \['a', '  '\]"),
