@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS_PER_GROUP = 1000
+_ROWS_PER_TABLE = 100  # a token id takes 4 bytes in a table, 36 in a list
 
 
 def read_parquet(path: Path) -> Iterator[tuple[str, Record]]:
@@ -52,14 +52,57 @@ def read_parquet(path: Path) -> Iterator[tuple[str, Record]]:
 
 def write_parquet(rows: Iterable[dict[str, Any]], path: Path) -> None:
     """Write rows in groups of a thousand."""
-    check_pyarrow(path)
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    with ParquetRows(path) as file:
+        for row in rows:
+            file.add(row)
 
-    schema, waiting = record_schema(), iter(rows)
-    with pq.ParquetWriter(path, schema) as writer:
-        while group := [_with_pairs(row) for row in islice(waiting, _ROWS_PER_GROUP)]:
-            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=_ROWS_PER_GROUP)
+
+class ParquetRows:
+    """A file of rows that is written as they come, in groups of a thousand; a context manager.
+
+    Raises `DataError` without pyarrow, `OSError` when the disk is full.
+    """
+
+    def __init__(self, path: Path) -> None:
+        check_pyarrow(path)
+        import pyarrow.parquet as pq
+
+        self._schema = record_schema()
+        self._writer = pq.ParquetWriter(path, self._schema)
+        self._waiting: list[dict[str, Any]] = []
+        self._group: list[pa.Table] = []
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Write one row, with the others of its group."""
+        self._waiting.append(_with_pairs(row))
+        if len(self._waiting) == _ROWS_PER_TABLE:
+            self._to_table()
+
+    def _to_table(self) -> None:
+        import pyarrow as pa
+
+        self._group.append(pa.Table.from_pylist(self._waiting, schema=self._schema))
+        self._waiting = []
+        if len(self._group) * _ROWS_PER_TABLE == _ROWS_PER_GROUP:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        import pyarrow as pa
+
+        self._writer.write_table(pa.concat_tables(self._group), row_group_size=_ROWS_PER_GROUP)
+        self._group = []
+
+    def __enter__(self) -> ParquetRows:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None and self._waiting:
+                self._to_table()
+            if kind is None and self._group:
+                self._write_group()
+        finally:
+            self._writer.close()
 
 
 def check_pyarrow(path: Path) -> None:
