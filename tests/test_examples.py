@@ -30,6 +30,7 @@ PRINTS = {
         "step 81, real: answer 'Bombay', reward 1.0",
         "calls: 0 real, 1 replayed, 0 imagined",
     ],
+    "09_synthesize_hotpotqa.py": ["cot.parquet", "coa.parquet", "coa.card.md", "pairs.parquet", "pairs.card.md"],
     "08_evaluate_and_look.py": ["KeyError: 'Iliad'", "66.7", "explorer.html: 3 trajectories"],
     "04_search_tinyworld.py": ["2 actions, 2 real calls, 0 cached", "2 actions, 0 real calls, 2 cached"],
 }
@@ -58,5 +59,13 @@ def test_the_server_example_says_how_to_start_a_server() -> None:
     assert ended.returncode == 0 and "vllm serve" in ended.stdout
 
 
+def test_the_second_generation_needs_a_first_one_and_says_so(tmp_path: Path) -> None:
+    ended = run("10_second_generation.py", str(tmp_path / "demo"), str(tmp_path / "second"))
+    assert ended.returncode == 2 and "$ autocoa synthesize -o " in ended.stdout
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("autocoa: ")]
+    assert str(tmp_path / "demo" / "world") in line
+
+
 def test_every_example_is_tried() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*PRINTS, "05_any_openai_server.py"}
+    tried = {*PRINTS, "05_any_openai_server.py", "10_second_generation.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tried

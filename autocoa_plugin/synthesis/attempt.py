@@ -1,0 +1,117 @@
+"""One rollout of the teacher, and what it was asked for: a line of `attempts.jsonl`.
+
+A line is a row of a trajectory dump (`evaluation.sample.Sample`), so whatever reads dumps reads attempts, and:
+
+    kind number parent n_shared strategy      what was asked for
+    usage                                     what it cost
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from ..errors import DataError
+from ..evaluation.sample import Sample
+
+Strategy = Literal["step", "uncertainty"]
+Key = tuple[str, str, int]
+"""Question, kind, number: each occurs once in a run."""
+
+
+class Kind(StrEnum):
+    """What the teacher was asked for."""
+
+    COT = "cot"  # a chain of thought: no tool, actions forbidden
+    COA = "coa"  # a chain of action: the tool is allowed
+    ACT = "act"  # a wrong chain of thought in which an action is begun at one step
+    THINK = "think"  # a wrong chain of action in which an action is not taken
+
+    @property
+    def parent(self) -> Kind | None:
+        """The kind of chain that is changed; None: written from the start."""
+        return {Kind.ACT: Kind.COT, Kind.THINK: Kind.COA}.get(self)
+
+    @property
+    def change(self) -> Kind | None:
+        """What a wrong chain of this kind is changed into; None: changes are not changed again."""
+        return {Kind.COT: Kind.ACT, Kind.COA: Kind.THINK}.get(self)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a wrong chain is cut: its first `n_shared` response tokens are kept; `parent` is its number.
+
+    `strategy` says what chose the place: the structure of its steps, or the teacher's own uncertainty.
+    """
+
+    parent: int
+    n_shared: int
+    strategy: Strategy
+
+
+@dataclass(frozen=True)
+class Request:
+    """The `number`-th chain of a kind (0 is the first) for one question; `cut` for changed chains only."""
+
+    kind: Kind
+    number: int
+    cut: Cut | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a rollout cost: requests to the engine, tokens it was shown and tokens it sampled, money for both."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    sampled_tokens: int = 0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A finished rollout; `sample` holds question, trajectory, reward parts, seed, and the error of a refused one."""
+
+    request: Request
+    sample: Sample
+    usage: Usage
+
+    @property
+    def kind(self) -> Kind:
+        """What the teacher was asked for."""
+        return self.request.kind
+
+    @property
+    def key(self) -> Key:
+        """Question, kind, number."""
+        return self.sample.question.id, str(self.request.kind), self.request.number
+
+    @property
+    def error(self) -> str | None:
+        """Why the engine would not answer; None: it answered."""
+        return self.sample.error
+
+    @property
+    def cost(self) -> float:
+        """Money: the teacher's and the tool's."""
+        return self.usage.cost + self.sample.trajectory.counts.cost
+
+    def to_row(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        cut = self.request.cut
+        asked = {"parent": None, "n_shared": None, "strategy": None} if cut is None else asdict(cut)
+        return {**self.sample.to_row(), "kind": str(self.kind), **asked, "usage": asdict(self.usage)}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Attempt:
+        """Rebuild an attempt; raises `DataError` for a row that synthesis did not write."""
+        sample = Sample.from_row(row)
+        try:
+            cut = None if row["parent"] is None else Cut(row["parent"], row["n_shared"], row["strategy"])
+            request = Request(Kind(row["kind"]), sample.sample, cut)
+            return cls(request, sample, Usage(**row["usage"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"not an attempt of a synthesis: {type(error).__name__}: {error}") from error
