@@ -74,6 +74,7 @@ class RayWorker:
         self._open_worker, self._is_over = open_worker, is_over
         self._loop = asyncio.new_event_loop()
         self._opening = asyncio.Lock()
+        self._opened_by: AbstractAsyncContextManager[Worker] | None = None
         self._worker: Worker | None = None
         threading.Thread(target=self._loop.run_forever, name="event loop", daemon=True).start()
 
@@ -99,7 +100,9 @@ class RayWorker:
     async def _opened(self) -> Worker:
         async with self._opening:
             if self._worker is None:
-                self._worker = await self._open_worker().__aenter__()  # stays open: the process ends with the pipeline
+                # kept, or it would be collected and closed; it stays open because the process ends with the pipeline
+                self._opened_by = self._open_worker()
+                self._worker = await self._opened_by.__aenter__()
             return self._worker
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:

@@ -29,13 +29,14 @@ from autocoa_plugin.data.files import read_records
 from autocoa_plugin.data.records import PairRecord
 from autocoa_plugin.evaluation.resume import without_times
 from autocoa_plugin.launch.vllm_server import vllm_server
+from autocoa_plugin.questions.files import read_questions
 from autocoa_plugin.tinyworld.files import Files, build
 from autocoa_plugin.tinyworld.manifest import BuildConfig
 from autocoa_plugin.tinyworld.plans import TeacherMix
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
-QUESTIONS = 100
+KNOWN, TAIL = 140, 20
 # a teacher that searches every second fact that it knows, and is shown a second article: wrong chains of both kinds
 SMALL = StageConfig(
     cot=TrajectorySet(300, clean(0.6, 0.4, 0.0)),
@@ -71,16 +72,35 @@ def train(folder: Path, files: Files, model: Path, stages: str, *arguments: obje
     assert main([str(each) for each in (*command, *arguments)]) == 0
 
 
+@pytest.fixture(scope="module", autouse=True)
+def questions(files: Files) -> Path:
+    """Questions whose every fact the base model knows, where thinking is right, and questions of the tail."""
+    known, tail = [], []
+    for each in read_questions(str(files.train)):
+        (tail if any(each.needs_search or ()) else known).append(each)
+    path = files.folder / "asked.jsonl"
+    rows = [
+        {"id": each.id, "question": each.question, "answers": each.golds} for each in (*known[:KNOWN], *tail[:TAIL])
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
 def job(files: Files, teacher: Path, server: str, folder: Path) -> list[str]:
-    who = ["--model", teacher, "--server", server, "--tinyworld", files.folder, "--concurrency", 8]
-    how = ["--ask", "both", "--temperature", 1, "--top-p", 1, "--pair-span", "step", "--limit", QUESTIONS]
-    return [str(each) for each in ("synthesize", "-o", folder, *who, *how)]
+    who = ["--model", teacher, "--server", server, "--tinyworld", files.folder, "--concurrency", 32]
+    how = ["--ask", "both", "--temperature", 1, "--top-p", 1, "--pair-span", "step", "--attempts", 2, "--changed", 2]
+    return [str(each) for each in ("synthesize", files.folder / "asked.jsonl", "-o", folder, *who, *how)]
 
 
-def attempts(folder: Path) -> list[Any]:
-    """Every attempt in one order, without what depends on when and beside whom it was made."""
-    rows = [json.loads(line) for line in (folder / "attempts.jsonl").read_text(encoding="utf-8").splitlines()]
-    return sorted(map(without_times, rows), key=lambda row: (row["uid"], row["kind"], row["sample"]))
+def attempts(folder: Path) -> tuple[list[Any], list[float]]:
+    """Every attempt in one order, without what depends on when and beside whom it was made; all log-probabilities.
+
+    vLLM computes a batch in one go, so the last digits of log-probabilities depend on what else is in it.
+    """
+    lines = (folder / "attempts.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = sorted(map(without_times, map(json.loads, lines)), key=lambda row: (row["uid"], row["kind"], row["sample"]))
+    segments = [segment for row in rows for segment in row["trajectory"]["segments"]]
+    return rows, [value for segment in segments for value in segment.pop("logprobs") or ()]
 
 
 def kept(folder: Path) -> int:
@@ -110,21 +130,22 @@ def whole(files: Files, teacher: Path, server: str, tmp_path_factory: pytest.Tem
 def test_a_run_that_is_killed_and_resumed_equals_an_uninterrupted_one(
     files: Files, teacher: Path, server: str, whole: Path, tmp_path: Path
 ) -> None:
-    expected = attempts(whole)
+    expected, logprobs = attempts(whole)
     moment = random.randrange(20, len(expected) - 20)
     print(f"killed after {moment} of {len(expected)} attempts")
     folder = tmp_path / "data"
     kill_at(job(files, teacher, server, folder), folder, moment)
     assert moment <= kept(folder) < len(expected) and not list(folder.glob("*.parquet"))
     assert main(job(files, teacher, server, folder)) == 0
-    assert attempts(folder) == expected
+    found, values = attempts(folder)
+    assert found == expected and values == pytest.approx(logprobs, abs=1e-3)
     for name in ("cot", "coa", "pairs"):
         assert (folder / f"{name}.parquet").read_bytes() == (whole / f"{name}.parquet").read_bytes()
 
 
 def test_both_directions_occur_and_every_pair_shares_its_prefix(whole: Path) -> None:
     pairs = [record for record in read_records(whole / "pairs.parquet") if isinstance(record, PairRecord)]
-    asked = {(row["uid"], row["kind"], row["sample"]): row for row in attempts(whole)}
+    asked = {(row["uid"], row["kind"], row["sample"]): row for row in attempts(whole)[0]}
     for pair in pairs:
         uid, kind, number = pair.id.rsplit("/", 2)
         change = asked[uid, kind, int(number)]
@@ -148,12 +169,10 @@ def test_the_data_sets_train_the_next_model_without_further_steps(files: Files, 
 def test_on_ray_the_same_chains_are_written(
     files: Files, teacher: Path, server: str, whole: Path, tmp_path: Path
 ) -> None:
-    command = [*job(files, teacher, server, tmp_path / "data"), "--ray", "2"]
-    command[command.index("--limit") + 1] = "20"
-    assert main(command) == 0
-    found = attempts(tmp_path / "data")
+    assert main([*job(files, teacher, server, tmp_path / "data"), "--ray", "2", "--limit", "20"]) == 0
+    found, _ = attempts(tmp_path / "data")
     asked = {row["uid"] for row in found}
-    assert found == [row for row in attempts(whole) if row["uid"] in asked] and len(asked) == 20
+    assert found == [row for row in attempts(whole)[0] if row["uid"] in asked] and len(asked) == 20
 
 
 def test_a_server_that_dies_loses_nothing(files: Files, teacher: Path, tmp_path: Path, capfd: Any) -> None:
