@@ -1,6 +1,6 @@
 """`autocoa synthesize QUESTIONS -o FOLDER --model TEACHER`: training data from questions, with any teacher.
 
-autocoa synthesize hotpotqa --split train -o data --model deepseek-ai/DeepSeek-R1-Distill-Qwen-32B \
+autocoa synthesize hotpotqa -o data --model deepseek-ai/DeepSeek-R1-Distill-Qwen-32B \
     --server http://127.0.0.1:8000/v1 --corpus wiki.jsonl --student models/r1-distill-qwen-7b \
     --sampled-price 0.6 --max-cost 40
 autocoa synthesize -o data2 --model outputs/demo/stages/sft1-sft2/model --tinyworld outputs/demo/world --pair-span step
@@ -40,7 +40,10 @@ def _add_questions(group: Any) -> None:
     group.add_argument(
         "questions", nargs="?", metavar="QUESTIONS", help="a .jsonl, .csv or .parquet file, a data set's name, or hf:ID"
     )
-    group.add_argument("--split", help="of a data set of the hub, such as train")
+    group.add_argument("--split", help="of a data set of the hub (default: train)")
+    group.add_argument(
+        "--columns", metavar="TEXT", help="of a file, such as question=prompt,answers=label,id=key,group=topic"
+    )
     group.add_argument("--limit", type=int, metavar="N", help="the first N questions")
 
 

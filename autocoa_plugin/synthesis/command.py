@@ -14,6 +14,7 @@ from ..config import from_mapping, require
 from ..errors import ConfigError
 from ..evaluation.job_settings import WorldOptions, job_settings
 from ..evaluation.world_cli import check_vocabulary, world_options
+from ..questions.rows import Columns
 from ..settings import Settings
 from .gates.settings import GateSettings
 from .job import Prices, SynthesisJob
@@ -44,6 +45,7 @@ def read_job(arguments: argparse.Namespace) -> SynthesisJob:
         cot_method=cot_method,
         coa_method=coa_method,
         split=arguments.split,
+        columns=None if arguments.columns is None else Columns.parse(arguments.columns),
         limit=arguments.limit,
         server=arguments.server,
         served_model=arguments.served_model,

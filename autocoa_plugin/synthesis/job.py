@@ -16,6 +16,7 @@ from ..engines.model_folder import check_model_folder
 from ..evaluation.job import EngineName
 from ..evaluation.methods import get_method
 from ..questions.question import Question
+from ..questions.rows import Columns
 from ..settings import Settings
 from .gates.settings import GateSettings
 from .rules import Acceptance, Output, Rules
@@ -39,7 +40,8 @@ class Prices:
 class SynthesisJob:
     """Who is asked what, at which cost, and where the data goes.
 
-    `questions`, `split`, `limit`, `model`, `server`, `served_model`, `engine`, `vllm_options`, `check_tokenizer` and
+    Of a named set the training part is asked; `columns` names those of a file with a layout of its own. `questions`,
+    `split`, `limit`, `model`, `server`, `served_model`, `engine`, `vllm_options`, `check_tokenizer` and
     `concurrency` are as in `evaluation.job.EvaluationJob`; `model` is the teacher's folder or tokenizer. `cot` and
     `coa` are the settings of the two ways of asking, under the methods `cot_method` (without tool) and `coa_method`.
     `student` is the model that will be trained (None: the teacher): with another tokenizer rows are text, without ids.
@@ -56,6 +58,7 @@ class SynthesisJob:
     cot_method: str = "model_only"
     coa_method: str = "autocoa"
     split: str | None = None
+    columns: Columns | None = None
     limit: int | None = None
     server: str | None = None
     served_model: str | None = None
@@ -103,7 +106,8 @@ class SynthesisJob:
         """Read the questions in their order; raises `DataError` or `ConfigError`."""
         from ..questions.files import read_questions
 
-        return read_questions(self.questions, split=self.split, limit=self.limit, report=report)
+        chosen: dict[str, Any] = {"split": self.split, "columns": self.columns, "limit": self.limit}
+        return read_questions(self.questions, training=True, report=report, **chosen)
 
     @property
     def patience(self) -> dict[str, float]:

@@ -13,6 +13,7 @@ from played_world import build_world, codec_of, teach
 from playing import Server, serving
 
 from autocoa_plugin.cli import main
+from autocoa_plugin.questions.files import read_questions
 from autocoa_plugin.tinyworld.files import Files
 
 QUESTIONS = 6
@@ -121,6 +122,26 @@ def test_what_cannot_work_is_one_sentence_and_leaves_nothing(
         assert main(typed(files, tmp_path / "data", server.url, *more)) == 2
         assert said in sentence(capsys) and server.answered == 0
     assert not (tmp_path / "data" / "run.json").exists()
+
+
+def test_questions_may_have_columns_of_their_own(files: Files, tmp_path: Path) -> None:
+    asked = next(each for each in read_questions(str(files.val)))
+    own = tmp_path / "own.csv"
+    own.write_text(f"Frage,Antwort\n{asked.question},{asked.golds[0]}\n", encoding="utf-8")
+    with serving(codec_of(files), teach) as server:
+        command = typed(files, tmp_path / "data", server.url, "--columns", "question=Frage,answers=Antwort")
+        command[1] = str(own)
+        assert main(command) == 0
+    assert rows(tmp_path / "data") == {"coa": 1}
+
+
+def test_a_set_that_is_for_evaluation_only_is_refused(
+    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = typed(files, tmp_path / "data", "http://127.0.0.1:9/v1")
+    command[1] = "bamboogle"
+    assert main(command) == 2
+    assert "bamboogle has no training part" in sentence(capsys)
 
 
 def test_an_empty_file_of_questions_is_one_sentence(
