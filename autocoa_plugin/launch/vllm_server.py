@@ -24,8 +24,9 @@ from .process import end_process
 SERVED_NAME = "policy"
 # the CPU build would take 4 GB for its cache and bind every thread to one core
 _ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
-# compiling takes longer than it saves; vLLM alone would round float32 weights to 16 bits
-_OPTIONS_ON_CPU = ["--enforce-eager", "--dtype", "float32"]
+# compiling takes longer than it saves; vLLM alone would round float32 weights to 16 bits; a prompt that is read in two
+# parts rewinds its request's random numbers, which vLLM 0.28 cannot do on a CPU ("CPU Generator does not use offset")
+_OPTIONS_ON_CPU = ["--enforce-eager", "--dtype", "float32", "--no-enable-chunked-prefill"]
 _ERROR = re.compile("[Ee]rror[:,] ")
 _POLL_S = 0.5
 

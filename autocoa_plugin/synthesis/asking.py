@@ -63,7 +63,7 @@ class Asking:
         if engine is not None or kind == "own":
             assert engine is not None
             return asyncio.run(self._ask(missing, engine))
-        patience = {} if kind == "transformers" else job.patience
+        patience = job.patience if kind == "server" else {}  # a server of our own that has died does not come back
 
         def report(seconds: float, line: str) -> None:
             self.progress.say(f"vLLM starts, {seconds:.0f} s: {line[-60:]}")

@@ -290,3 +290,17 @@ def test_a_judge_is_asked_through_the_chat_endpoint_and_rubbish_is_no_verdict(ur
     assert (verdict.correct, verdict.votes) == (None, ("unreadable",) * 3)
     assert verdict.input_tokens > 3 and 3 <= verdict.output_tokens <= 24
     assert verdict.cost == verdict.output_tokens
+
+
+def test_seeded_requests_that_do_not_fit_into_one_batch_are_answered(url: str, codec: Codec) -> None:
+    """A prompt that is read in two parts would end vLLM 0.28 on a CPU."""
+    texts = [" ".join(["Where was Kratro Drox born ?"] * 28 + [str(number)]) for number in range(64)]
+
+    async def ask() -> list[Generation]:
+        async with await OpenAIServerEngine.connect(url) as engine:
+            seeded = Sampling(1.0, {"seed": 7})
+            asked = (engine.generate(codec.encode(text), max_tokens=4, stop=(), sampling=seeded) for text in texts)
+            return await asyncio.gather(*asked)
+
+    prompts = sum(len(codec.encode(text)) for text in texts)
+    assert prompts > 8192 and [len(each.ids) for each in asyncio.run(ask())] == [4] * 64
