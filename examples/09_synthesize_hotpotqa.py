@@ -1,11 +1,11 @@
 """From questions to training data without a GPU: a teacher that is shown the answers, and search that is real.
 
     python examples/09_synthesize_hotpotqa.py [FOLDER]
-    python examples/09_synthesize_hotpotqa.py FOLDER QUESTIONS CORPUS
+    python examples/09_synthesize_hotpotqa.py FOLDER QUESTIONS CORPUS [LICENCE]
 
-QUESTIONS is whatever `autocoa evaluate` reads, CORPUS JSON lines with id, title, text; without them there are four
-questions and five articles. Afterwards, in the folder: cot, coa and pairs as parquet, a data card of each,
-attempts.jsonl with every chain that was written.
+QUESTIONS is whatever `autocoa evaluate` reads, CORPUS JSON lines with id, title, text, LICENCE that of the questions;
+without them there are four questions and five articles. Afterwards, in the folder: cot, coa and pairs as parquet, a
+data card of each, attempts.jsonl with every chain that was written.
 
 The teacher (`synthesis.reading_teacher`) is no language model: the yields say what retrieval finds, not how good a
 model is. With a model, `autocoa synthesize` does the same: the job names its folder or server, and `synthesize(job)`
@@ -31,7 +31,7 @@ from autocoa_plugin.questions.files import read_questions
 from autocoa_plugin.settings import SearchSettings, Settings
 from autocoa_plugin.synthesis.job import SynthesisJob
 from autocoa_plugin.synthesis.reading_teacher import ReadingTeacher
-from autocoa_plugin.synthesis.rules import Rules
+from autocoa_plugin.synthesis.rules import Output, Rules
 from autocoa_plugin.synthesis.synthesize import show, synthesize
 
 QUESTIONS = [
@@ -74,7 +74,7 @@ def learned_tokenizer(corpus: Path, folder: Path) -> Any:
     return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
-def main(folder: Path, questions: Path, corpus: Path) -> None:
+def main(folder: Path, questions: Path, corpus: Path, licence: str | None = None) -> None:
     """Ask, check, write."""
     tokenizer = learned_tokenizer(corpus, folder / "tokenizer")
     settings = Settings(search=SearchSettings(corpus=str(corpus), index_dir=str(folder / "index")))
@@ -86,6 +86,7 @@ def main(folder: Path, questions: Path, corpus: Path) -> None:
         cot=apply_method(settings, get_method("model_only")),
         coa=apply_method(settings, get_method("autocoa")),
         rules=Rules(asked="both"),
+        output=Output(licence=licence),
     )
     show(synthesize(job, engine=teacher, tokenizer=tokenizer), Console(width=100))
     print(*sorted(each.name for each in job.folder.iterdir()), sep="\n")
@@ -101,9 +102,9 @@ def small(folder: Path) -> tuple[Path, Path]:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (1, 2, 4):
-        sys.exit("give FOLDER, or FOLDER QUESTIONS CORPUS")
+    if len(sys.argv) not in (1, 2, 4, 5):
+        sys.exit("give FOLDER, or FOLDER QUESTIONS CORPUS [LICENCE]")
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(tempfile.mkdtemp())
     target.mkdir(parents=True, exist_ok=True)
-    given = (Path(sys.argv[2]), Path(sys.argv[3])) if len(sys.argv) == 4 else small(target)
-    main(target, *given)
+    given = (Path(sys.argv[2]), Path(sys.argv[3])) if len(sys.argv) > 3 else small(target)
+    main(target, *given, *sys.argv[4:])
