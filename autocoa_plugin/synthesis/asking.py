@@ -106,15 +106,18 @@ class Asking:
             counts.questions += 1
 
         refusals: Refusals[Attempt] = Refusals(keep, is_answering=bool(self.log.keys))
-        has_all = run_on_ray(
-            partial(ray_worker, job),
-            ((each, self.log.of(each)) for each in missing),
-            refusals.take,
-            workers=job.ray_workers,
-            at_a_time=math.ceil(job.concurrency / job.ray_workers),
-            should_stop=lambda: not self.purse.may_begin(),
-            finish=finish,
-        )
+        try:
+            has_all = run_on_ray(
+                partial(ray_worker, job),
+                ((each, self.log.of(each)) for each in missing),
+                refusals.take,
+                workers=job.ray_workers,
+                at_a_time=math.ceil(job.concurrency / job.ray_workers),
+                should_stop=lambda: not self.purse.may_begin(),
+                finish=finish,
+            )
+        except KeyboardInterrupt:  # Ray has handlers of its own, so what is under way is given up
+            return Ended("stopped", counts.questions, counts.attempts)
         refusals.finish()
         return Ended("complete" if has_all else "ceiling", counts.questions, counts.attempts)
 
