@@ -1,6 +1,7 @@
 """What the paths are that `autocoa explore` is given, and which files belong to them.
 
 results     the folder of `autocoa evaluate`                        run.json, samples.jsonl or partial.jsonl
+            the folder of `autocoa synthesize`                      run.json, attempts.jsonl
 dump        a folder of trajectory dumps, or of a stage or run      <split>/step_000012.*.jsonl
 verl        rollout_data_dir or validation_data_dir                 12.jsonl
 text        one file                                                .txt .jsonl .json
@@ -17,11 +18,12 @@ from pathlib import Path
 from ..errors import DataError, nearest
 from ..evaluation.folder import ResultsFolder
 from ..evaluation.sample import SPLIT
+from ..synthesis.folder import SynthesisFolder
 
 _STEP = re.compile(r"step_(\d+)\.")
 _EXPECTED = (
-    "a results folder of autocoa evaluate, a folder of trajectory dumps (<split>/step_*.jsonl) or a run that has one, "
-    "verl's rollout_data_dir (<step>.jsonl), or a .jsonl, .json or .txt file"
+    "a folder of autocoa evaluate or synthesize, a folder of trajectory dumps (<split>/step_*.jsonl) or a run that "
+    "has one, verl's rollout_data_dir (<step>.jsonl), or a .jsonl, .json or .txt file"
 )
 
 
@@ -52,7 +54,7 @@ def find_source(path: Path) -> Source:
     if not path.is_dir():
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataError(f"{path}: no such file or folder{nearest(path.name, beside)}")
-    found = _results(path) or _dump(path) or _verl(path)
+    found = _attempts(path) or _results(path) or _dump(path) or _verl(path)
     if found is None:
         raise DataError(f"{path} holds no trajectories; expected {_EXPECTED}")
     return found
@@ -69,6 +71,13 @@ def run_names(paths: Sequence[Path]) -> list[str]:
             return names
     twice = next(path for path in paths if list(paths).count(path) > 1)
     raise DataError(f"{twice} is given twice")
+
+
+def _attempts(path: Path) -> Source | None:
+    folder = SynthesisFolder(path)
+    if not folder.attempts.is_file():
+        return None
+    return Source(path, "results", (SourceFile(folder.attempts),), _tokenizer_of_run(folder.run))
 
 
 def _results(path: Path) -> Source | None:

@@ -1,8 +1,9 @@
 """One rollout of the teacher, and what it was asked for: a line of `attempts.jsonl`.
 
-A line is a row of a trajectory dump (`evaluation.sample.Sample`), so whatever reads dumps reads attempts, and:
+A line is a row of a trajectory dump (`evaluation.sample.Sample`) whose split is the kind, so whatever reads dumps reads
+attempts, and:
 
-    kind number parent n_shared strategy      what was asked for
+    kind sample parent n_shared strategy      what was asked for
     usage                                     what it cost
 """
 
@@ -103,7 +104,8 @@ class Attempt:
         """A JSON-ready mapping."""
         cut = self.request.cut
         asked = {"parent": None, "n_shared": None, "strategy": None} if cut is None else asdict(cut)
-        return {**self.sample.to_row(), "kind": str(self.kind), **asked, "usage": asdict(self.usage)}
+        kind = str(self.kind)
+        return {**self.sample.to_row(), "split": kind, "kind": kind, **asked, "usage": asdict(self.usage)}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Attempt:

@@ -120,6 +120,7 @@ class Prepared:
         job = self.job
         return {
             "model": job.model,
+            "tokenizer": job.model,
             "server": job.server,
             "engine": self.kind,
             "questions": job.questions,

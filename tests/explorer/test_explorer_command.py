@@ -10,14 +10,19 @@ from typing import Any
 
 import pytest
 from explorer_files import read_page, rollout_row, said, searched, write_rows
+from made_attempts import made_attempt
 from tokenizer_families import FAMILIES
 
 from autocoa_plugin.answers import METRICS
+from autocoa_plugin.dump import json_line
 from autocoa_plugin.errors import AutoCoAError, ConfigError, DataError, ToolUnavailableError
 from autocoa_plugin.evaluation.sample import Sample
 from autocoa_plugin.explorer.cli import add_parser
+from autocoa_plugin.explorer.read_rollouts import entry_of_rollout
+from autocoa_plugin.explorer.sources import find_source
 from autocoa_plugin.questions.question import Question
 from autocoa_plugin.rewards import Reward
+from autocoa_plugin.synthesis.attempt import Kind
 from autocoa_plugin.trajectory import Role, Segment, Source, StopReason, Trajectory
 
 VERL = {"input": "Question: Where?", "output": "<search> q </search>", "gts": "['a']", "score": 1.0, "step": 2}
@@ -297,8 +302,8 @@ def test_a_search_server_that_is_down_is_one_line(tmp_path):
     ("arguments", "message"),
     [
         (("{tmp}/dumb",), r"dumb: no such file or folder \(did you mean 'dump'\?\)"),
-        (("{tmp}/empty",), "empty holds no trajectories; expected a results folder"),
-        (("{tmp}/picture.png",), "picture.png: expected a results folder"),
+        (("{tmp}/empty",), "empty holds no trajectories; expected a folder of autocoa evaluate"),
+        (("{tmp}/picture.png",), "picture.png: expected a folder of autocoa evaluate"),
         (("{tmp}/blank.jsonl",), "blank.jsonl: no trajectory"),
         (("{tmp}/blank.txt",), "blank.txt: no trajectory"),
         (("{tmp}/blank.json",), "blank.json: not JSON"),
@@ -347,3 +352,14 @@ def test_two_hundred_trajectories_of_two_thousand_tokens_are_written_in_a_moment
     started = time.process_time()
     explore(tmp_path, tmp_path / "dump", "--tokenizer", tmp_path / "model")
     assert time.process_time() - started < 8
+
+
+def test_what_a_teacher_wrote_is_opened_with_its_kinds_as_splits(tmp_path: Path) -> None:
+    attempts = [made_attempt("q1", 0, Kind.COT, "wrong"), made_attempt("q1", 0, Kind.COA)]
+    lines = "".join(json_line(each.to_row()) for each in attempts)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "attempts.jsonl").write_text(lines, encoding="utf-8")
+    source = find_source(tmp_path / "data")
+    assert (source.kind, [each.path.name for each in source.files]) == ("results", ["attempts.jsonl"])
+    entries = [entry_of_rollout(json.loads(line), "here", None) for line in lines.splitlines()]
+    assert [(each.split, each.correct) for each in entries] == [("cot", False), ("coa", True)]
