@@ -7,6 +7,7 @@ anything else       counted, by gate, in the data card
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -36,13 +37,26 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges attempts; what it says depends on nothing but the attempt and these rules."""
+    """Judges attempts; what it says depends on nothing but the attempt and these rules.
+
+    Each attempt is judged once, because the plan asks again before every further attempt of a question, and the gates
+    take some 10 ms for a chain of 5,000 tokens.
+    """
 
     acceptance: Acceptance = field(default_factory=Acceptance)
     gates: GateSettings = field(default_factory=GateSettings)
+    _told: dict[int, tuple[weakref.ref[Attempt], Verdict]] = field(default_factory=dict, compare=False, repr=False)
 
     def verdict(self, attempt: Attempt) -> Verdict:
         """Judge one attempt; of a wrong one, only the gates that concern wrong chains are asked."""
+        number = id(attempt)
+        told = self._told.get(number)
+        if told is None or told[0]() is not attempt:
+            forget = weakref.ref(attempt, lambda _: self._told.pop(number, None))
+            told = self._told[number] = forget, self._judge(attempt)
+        return told[1]
+
+    def _judge(self, attempt: Attempt) -> Verdict:
         is_right = attempt.sample.reward.parts[self.acceptance.metric] >= self.acceptance.threshold
         return Verdict(is_right, failed_gates(attempt, self.gates, is_right=is_right))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from dataclasses import replace
 
@@ -166,6 +167,19 @@ def test_an_attempt_survives_being_stored():
     changed = attempt(Request(Kind.ACT, 2, Cut(1, 20, "uncertainty")))
     assert Attempt.from_row(changed.to_row()) == changed
     assert changed.key == ("q7", "act", 2)
+
+
+def test_each_attempt_is_judged_once_and_forgotten_with_it():
+    judge, made = Judge(), attempt(Request(Kind.COT, 0), "8")
+    verdict = judge.verdict(made)
+    assert judge.verdict(made) is verdict and not verdict.is_right
+    # equal, but another attempt: nothing is taken over from the one before
+    again = replace(made, usage=Usage())
+    assert judge.verdict(again) is not verdict and judge.verdict(again) == verdict
+    del made, again
+    gc.collect()
+    right = attempt(Request(Kind.COT, 0), "7")
+    assert judge.verdict(right).is_kept
 
 
 def test_a_parent_is_the_chain_that_a_change_names():
