@@ -17,6 +17,7 @@ from ..errors import DataError
 from ..protocol import Tool
 from ..tokenization import Codec
 from ..trajectory import Segment, Trajectory
+from .step_text import step_spans
 
 # a step is not a blank line: that is sampled on, so many times
 _MAX_PARTS = 4
@@ -80,9 +81,10 @@ class OpenedEngine:
 class StepFirstEngine:
     """Begins the turn that follows `at` ids with a step that is sampled under another prompt.
 
-    The step follows `other_prompt_ids` and the ids after the first `n_prompt`; it ends at one of the strings `stop` or
-    after `max_tokens` tokens, and texts `forbidden` are not sampled in it. The turn then goes on after the real ids,
-    unless the step ended it: with an end of sequence, or at what ends any turn. Every other call is passed on.
+    The step follows `other_prompt_ids` and the ids after the first `n_prompt`; it ends at one of the strings `stop`,
+    what shows that its sentence has ended taken off again, or after `max_tokens` tokens, and texts `forbidden` are not
+    sampled in it. The turn then goes on after the real ids, unless the step ended it: with an end of sequence, or at
+    what ends any turn. Every other call is passed on.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class StepFirstEngine:
         """Sample a turn; the step counts as part of it. Raises what the engine raises."""
         if len(ids) != self._at:
             return await self._engine.generate(ids, max_tokens=max_tokens, stop=stop, sampling=sampling)
-        step = await self._step(ids, min(max_tokens, self._max_step), sampling)
+        step = self._without_next(await self._step(ids, min(max_tokens, self._max_step), sampling))
         room = max_tokens - len(step.ids)
         if room <= 0 or self._is_over(step, stop):
             return step
@@ -130,6 +132,19 @@ class StepFirstEngine:
             if not is_blank or not part.ids or len(step.ids) >= max_tokens or self._is_over(step, ()):
                 break
         return step
+
+    def _without_next(self, step: Generation) -> Generation:
+        """The step without what begins the next one: only a token after a full stop shows that a sentence has ended.
+
+        That token was sampled with tags forbidden, and the real prompt may have had the thought end there.
+        """
+        text = self._codec.decode(step.ids)
+        end = next((end for _, end in step_spans(text)), len(text))
+        if not text[end:].strip():
+            return step
+        count = self._codec.tokens_covering(step.ids, end - 1)
+        logprobs = None if step.logprobs is None else step.logprobs[:count]
+        return replace(step, ids=step.ids[:count], logprobs=logprobs, finish_reason=FinishReason.STOP)
 
     def _is_over(self, step: Generation, stop: Sequence[str]) -> bool:
         if step.finish_reason is FinishReason.ABORT or (step.ids and step.ids[-1] in self._codec.end_ids):

@@ -196,6 +196,26 @@ def test_a_step_is_sampled_under_the_other_prompt_and_the_turn_goes_on_under_the
     assert [each["max_tokens"] for each in engine.requests] == [50, 88]
 
 
+def test_the_token_that_shows_the_end_of_a_step_is_sampled_again_under_the_real_prompt():
+    # " Next" is one token, as in most tokenizers: only with it does the text hold ". "
+    codec = Codec(CharTokenizer(merges=[" Next"]), AUTOCOA)
+    turns = ("I recall Rome. Next I need y.", "</think>\\boxed{Rome}<eos>")
+    engine = ScriptedEngine(turns, encode=codec.encode, decode=codec.decode)
+    opened = StepFirstEngine(
+        engine,
+        codec,
+        at=len(AT),
+        n_prompt=len(PROMPT),
+        other_prompt_ids=OTHER,
+        stop=STEP_ENDS,
+        forbidden=(OPEN,),
+        max_tokens=50,
+    )
+    turn = generate(opened, AT)
+    assert codec.decode(turn.ids) == "I recall Rome.</think>\\boxed{Rome}<eos>"
+    assert codec.decode(engine.prompts[1]) == "tool<think>So. I recall Rome." and len(turn.logprobs) == len(turn.ids)
+
+
 def test_a_blank_line_is_no_step():
     engine = script("\n", " \n", "I recall x.\n", "So on")
     turn = generate(step_first(engine, len(AT)), AT)
