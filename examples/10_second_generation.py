@@ -4,9 +4,9 @@
     python examples/10_second_generation.py outputs/demo [FOLDER]
 
 Writes FOLDER (default: outputs/second): the data sets with their cards, the stages, the evaluations. Every step is a
-command of `autocoa`; one that was finished is skipped, one that was interrupted goes on. A quarter of an hour on two
-CPU cores. Beside the first generation stand a model trained on its chains from the base model, one that goes on from
-the first generation itself, and the control: the first generation trained for as long on what it was trained on before.
+command of `autocoa`; one that was finished is skipped, one that was interrupted goes on. Ten minutes on two CPU cores.
+Beside the first generation stand a model trained on its chains from the base model, one that goes on from the first
+generation itself, and the control: the first generation trained for as long on what it was trained on before.
 """
 
 from __future__ import annotations
