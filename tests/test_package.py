@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import autocoa_plugin
+
+PACKAGE = Path(autocoa_plugin.__file__).parent
 
 
 def test_importing_the_package_loads_neither_torch_nor_verl_nor_vllm_nor_ray():
@@ -27,3 +32,18 @@ def test_using_the_whole_core_loads_the_standard_library_only():
 def test_every_public_name_can_be_imported():
     for name in autocoa_plugin.__all__:
         assert getattr(autocoa_plugin, name) is not None
+
+
+def imported(file: Path) -> Iterator[str]:
+    """The first part of every module that a file imports, inside functions too; relative ones excepted."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (each.name.partition(".")[0] for each in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield str(node.module).partition(".")[0]
+
+
+def test_only_the_adapters_import_verl_vllm_or_ray():
+    heavy = {"verl", "vllm", "ray"}
+    found = {file.relative_to(PACKAGE) for file in PACKAGE.rglob("*.py") if heavy.intersection(imported(file))}
+    assert {file.parts[0] for file in found} == {"verl_adapters"}

@@ -9,6 +9,7 @@ else                    the job's server, a vLLM server of our own, or the model
 from __future__ import annotations
 
 import asyncio
+import importlib
 import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,9 @@ from .progress import SynthesisProgress
 from .purse import Purse
 from .run import Ended, run_questions
 from .synthesizer import Synthesizer
+
+# named, not imported, as `stages` names its programs: what needs Ray stands above this, with what needs verl
+_RAY_PIPELINE = "autocoa_plugin.verl_adapters.ray_pipeline"
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,7 @@ class Asking:
             )
 
     def _on_ray(self, missing: Sequence[Question]) -> Ended:
-        from .ray_pipeline import run_on_ray
-
+        run_on_ray = importlib.import_module(_RAY_PIPELINE).run_on_ray
         job, counts = self.prepared.job, _Counts()
 
         def keep(attempt: Attempt) -> None:

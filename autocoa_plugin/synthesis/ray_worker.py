@@ -1,7 +1,7 @@
 """One process of a Ray Data pipeline: an event loop with one worker, driven from a thread per question.
 
-Rows are text (`pack`), so that no id goes through Arrow or NumPy types. What becomes of the rows is `ray_pipeline.py`'s
-business; nothing here imports Ray.
+Rows are text (`pack`), so that no id goes through Arrow or NumPy types. What becomes of the rows is the business of
+`verl_adapters/ray_pipeline.py`; nothing here imports Ray.
 """
 
 from __future__ import annotations

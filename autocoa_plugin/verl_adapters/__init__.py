@@ -1,4 +1,4 @@
-"""The only files that import verl and vLLM: thin translators between verl 0.9 and the core.
+"""The only files that import verl, vLLM and Ray: thin translators between verl 0.9 and the core.
 
 | file | verl's name for the place |
 |---|---|
@@ -21,5 +21,6 @@
 | `resume` | `verl.utils.checkpoint`: a resumed run is the run it resumes |
 | `finite_loss` | `sft_loss`: a loss that is not finite stops stages 2 and 3 |
 | `row_names` | none: which record a row of a batch is, told when its loss is not finite |
+| `ray_pipeline`, `ray_cluster` | none: `autocoa synthesize --ray`, a Ray Data pipeline |
 | `cpu/` | a platform and a vLLM rollout for machines without an accelerator |
 """

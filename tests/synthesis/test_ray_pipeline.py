@@ -22,13 +22,13 @@ from autocoa_plugin.synthesis.attempt import Attempt, Kind
 from autocoa_plugin.synthesis.gates.settings import GateSettings
 from autocoa_plugin.synthesis.job import Prices
 from autocoa_plugin.synthesis.plan import Plan
-from autocoa_plugin.synthesis.ray_pipeline import run_on_ray
 from autocoa_plugin.synthesis.reading_teacher import ReadingTeacher
 from autocoa_plugin.synthesis.rules import Acceptance, Rules
 from autocoa_plugin.synthesis.synthesizer import Synthesizer
 from autocoa_plugin.synthesis.teacher import Teacher, Way
 from autocoa_plugin.synthesis.verdict import Judge
 from autocoa_plugin.testing import ScriptedEnvironment
+from autocoa_plugin.verl_adapters.ray_pipeline import run_on_ray
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 

@@ -16,8 +16,8 @@ from made_attempts import made_attempt, made_question
 from autocoa_plugin.errors import ConfigError, EngineError, EngineRefusedError
 from autocoa_plugin.questions.question import Question
 from autocoa_plugin.synthesis.attempt import Attempt
-from autocoa_plugin.synthesis.ray_pipeline import run_on_ray
 from autocoa_plugin.synthesis.ray_worker import RayWorker, pack, unpack
+from autocoa_plugin.verl_adapters.ray_pipeline import run_on_ray
 
 
 class Counted:
@@ -130,7 +130,7 @@ import sys
 sys.modules["ray"] = None
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.questions.question import Question
-from autocoa_plugin.synthesis.ray_pipeline import run_on_ray
+from autocoa_plugin.verl_adapters.ray_pipeline import run_on_ray
 try:
     run_on_ray(print, [(Question("q", "Who?", ("I",)), ())], print, workers=1, at_a_time=1)
 except ConfigError as error:

@@ -8,8 +8,8 @@ A Ray Data pipeline whose actors drive one event loop each from as many threads 
 asynchronous functions hand nothing out before a question's last attempt, and in the order of the questions: one slow
 question would hold back, and with a crash lose, what others have finished.
 
-Outside `verl_adapters/` this and `ray_cluster.py`, which says where it runs, are the only files that need Ray. They
-translate nothing for verl, and import Ray when `--ray` is used and not before.
+Where it runs is told in `ray_cluster.py`, what runs in each process in `synthesis/ray_worker.py`. Ray is imported when
+`--ray` is used and not before.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any
 from ..config import require
 from ..errors import AutoCoAError, EngineError
 from ..questions.question import Question
-from .attempt import Attempt, Key
+from ..synthesis.attempt import Attempt, Key
+from ..synthesis.ray_worker import OpenWorker, RayWorker, StopSwitch, pack, unpack
 from .ray_cluster import last_line, ray_cluster
-from .ray_worker import OpenWorker, RayWorker, StopSwitch, pack, unpack
 
 _POLL_S = 0.2  # how often a wish to stop is looked for while nothing comes
 _DRAIN_S = 3.0  # for the pipeline of a cluster that goes on without us
