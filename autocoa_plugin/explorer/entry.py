@@ -86,8 +86,11 @@ class Entry:
 
 
 def finite(value: Any) -> float | None:
-    """A number as JSON can hold it, True as 1; None for anything else, infinities included."""
-    return value + 0 if isinstance(value, int | float) and math.isfinite(value) else None
+    """A number as JSON can hold it, True as 1; None for anything else, infinities and what no float holds included."""
+    try:
+        return value + 0 if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:  # an integer of hundreds of digits
+        return None
 
 
 def numbers_of(values: Any) -> dict[str, float]:

@@ -51,7 +51,7 @@ def _entry(row: Mapping[str, Any], speller: TokenSpeller | None) -> Entry:
         reward=finite(row.get("reward")),
         rewards=rewards,
         stop=str(trajectory.stop_reason),
-        forced=trajectory.forced_answer,
+        forced=bool(trajectory.forced_answer),
         format_errors=[str(each) for each in row.get("format_errors") or ()],
         n_tokens=len(trajectory.response_ids),
         prompt=prompt,

@@ -276,19 +276,31 @@ CHAT = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "co
 GOOD_VERL = {"input": "q", "output": SEARCH_R1_TEXT, "gts": ["x"], "score": 1.0, "uid": "a_0_0", "acc": 1}
 
 
-@pytest.mark.parametrize(
-    ("row", "read"),
-    [
-        (GOOD, lambda row: entry_of_rollout(row, "p", SPELLER)),
-        (GOOD, lambda row: entry_of_rollout(row, "p", None)),
-        (GOOD_VERL, lambda row: entry_of_verl(row, "p", None)),
-        (CHAT, lambda row: entry_of_text(row, "p", None)),
-    ],
-    ids=["tokens", "rollout", "verl", "chat"],
-)
+READERS = [
+    (GOOD, lambda row: entry_of_rollout(row, "p", SPELLER)),
+    (GOOD, lambda row: entry_of_rollout(row, "p", None)),
+    (GOOD_VERL, lambda row: entry_of_verl(row, "p", None)),
+    (CHAT, lambda row: entry_of_text(row, "p", None)),
+]
+READ = ["tokens", "rollout", "verl", "chat"]
+
+
+@pytest.mark.parametrize(("row", "read"), READERS, ids=READ)
 @given(data=st.data())
 def test_a_row_with_any_value_in_any_place_is_shown_or_named(row, read, data):
-    wrong = changed(row, data.draw(st.sampled_from(list(places(row)))), data.draw(JSON))
+    is_shown_or_named(changed(row, data.draw(st.sampled_from(list(places(row)))), data.draw(JSON)), read)
+
+
+@pytest.mark.parametrize(
+    "value", [float("inf"), float("nan"), [float("-inf")], 10**400], ids=["inf", "nan", "list", "big"]
+)
+@pytest.mark.parametrize(("row", "read"), READERS, ids=READ)
+def test_a_number_that_a_page_cannot_hold_breaks_none_in_any_place(row, read, value):
+    for place in places(row):
+        is_shown_or_named(changed(row, place, value), read)
+
+
+def is_shown_or_named(wrong, read):
     try:
         entry = read(wrong)
     except DataError as error:
