@@ -11,12 +11,12 @@ Written against verl 0.9.1, `verl/utils/checkpoint/checkpoint_handler.py` and `v
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import Any, Literal
 
+from filelock import BaseFileLock, FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import ConfigError
@@ -31,8 +31,8 @@ _LENGTH = ("trainer.total_*", "*optim.total_training_steps")
 _PATHS = ("*model.path", "data.train_files", "data.replay_files", "data.tokenizer_folder", "data.autocoa.*")
 _MODEL = {"rl": "actor_rollout_ref.model.path", "sft": "model.path"}
 _FILES = ("data.train_files", "data.replay_files", "autocoa.search.corpus")
-# folder -> descriptor; the lock ends with the process
-_CLAIMED: dict[Path, int] = {}
+# a lock ends with the process
+_CLAIMED: dict[Path, BaseFileLock] = {}
 
 
 def guard_resume(config: DictConfig, kind: Literal["rl", "sft"]) -> None:
@@ -107,17 +107,16 @@ def _forget_checkpoints(folder: Path) -> None:
 def _claim(folder: Path) -> None:
     if folder in _CLAIMED:
         return
-    descriptor = os.open(folder / "experiment.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    # beside the lock, which older versions of filelock empty when they ask for it
+    lock, owner = FileLock(folder / "experiment.lock", timeout=0), folder / "experiment.pid"
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        owner = os.read(descriptor, 20).decode() or "unknown"
-        os.close(descriptor)
+        lock.acquire()
+    except Timeout as error:
+        pid = owner.read_text() if owner.exists() else "unknown"
         raise ConfigError(
-            f"{folder} is in use by another training process (pid {owner}); wait for it or end it"
+            f"{folder} is in use by another training process (pid {pid}); wait for it or end it"
         ) from error
-    except OSError:
-        return os.close(descriptor)  # a file system without locks
-    os.truncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    _CLAIMED[folder] = descriptor
+    except (OSError, NotImplementedError):
+        return  # a file system without locks
+    owner.write_text(str(os.getpid()))
+    _CLAIMED[folder] = lock
