@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Generic, Protocol, TypeVar
+import typing
+from typing import Any, Generic, TypeVar
 
 
-class Closable(Protocol):
+class Closable(typing.Protocol):
     """Anything that is closed with `aclose`."""
 
     async def aclose(self) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Protocol
+import typing
 
 from ..engines.base import Generation
 from ..errors import ConfigError
@@ -27,7 +27,7 @@ from .world_model import WorldModel
 __all__ = ["Author", "ChatAuthor", "FrozenAuthor", "OwnAuthor", "build_world_model"]
 
 
-class Author(Protocol):
+class Author(typing.Protocol):
     """Writes the body of an observation. `is_own`: it is the policy itself, so log-probabilities are the policy's."""
 
     is_own: bool

@@ -7,13 +7,14 @@ scripts do not, and the measure is then null.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+import typing
+from typing import runtime_checkable
 
 from ..engines.base import Engine
 
 
 @runtime_checkable
-class Scorer(Protocol):
+class Scorer(typing.Protocol):
     """Tells log-probabilities of given tokens."""
 
     async def log_probs(self, ids: Sequence[int], start: int) -> tuple[float, ...]:
