@@ -90,8 +90,8 @@ setup(
     ],
     package_dir={RECIPES: "recipes"},
     package_data={
-        "autocoa_plugin.explorer": ["page/*"],
-        "autocoa_plugin.report": ["page/*"],
+        "autocoa_plugin.lab.explore": ["page/*"],
+        "autocoa_plugin.lab.report": ["page/*"],
         "autocoa_plugin.tinyworld": ["base/*"],
         "autocoa_plugin.verl_adapters": ["*.yaml"],
         RECIPES: ["*.yaml", "**/*.yaml"],

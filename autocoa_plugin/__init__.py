@@ -8,24 +8,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from .errors import AutoCoAError
     from .limits import Limits
     from .loop import rollout
-    from .presets import AUTOCOA, SEARCH_R1
-    from .protocol import Protocol
+    from .protocol import AUTOCOA, SEARCH_R1, Protocol
     from .rewards import RewardConfig, score
     from .tokenization import Codec
     from .trajectory import Role, Segment, Source, StopReason, Trajectory
+
+
+__version__ = "0.1.0"
+
 
 _HOMES = {
     "AutoCoAError": "errors",
     "Limits": "limits",
     "rollout": "loop",
-    "AUTOCOA": "presets",
-    "SEARCH_R1": "presets",
+    "AUTOCOA": "protocol",
+    "SEARCH_R1": "protocol",
     "Protocol": "protocol",
     "RewardConfig": "rewards",
     "score": "rewards",

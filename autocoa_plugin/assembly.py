@@ -10,9 +10,8 @@ A layer that a recipe does not ask for is not there: without routing and cassett
 from __future__ import annotations
 
 from .environments.base import Environment
-from .environments.budget import Budget
-from .environments.search import SearchEnvironment
-from .environments.toolbox import Toolbox
+from .environments.router import Budget
+from .environments.tools import SearchEnvironment, Toolbox
 from .retrieval.base import Retriever
 from .settings import SearchSettings, Settings
 
@@ -25,7 +24,7 @@ def build_environment(settings: Settings, *, budget: Budget | None = None) -> En
     tools: dict[str, Environment] = {}
     for name in settings.tools:
         if name == "calculate":
-            from .environments.calculator import CalculatorEnvironment
+            from .environments.tools import CalculatorEnvironment
 
             tools[name] = CalculatorEnvironment()
         else:
@@ -45,8 +44,7 @@ def build_real(settings: Settings) -> Environment | None:
 
 def _search_tool(settings: Settings, budget: Budget | None) -> Environment:
     from .environments.authors import build_world_model
-    from .environments.router import Router
-    from .environments.routing import build_policy
+    from .environments.router import Router, build_policy
 
     routing, real = settings.routing, build_real(settings)
     if real is not None and not routing.imagines and routing.validation != "world_model":

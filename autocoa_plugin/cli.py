@@ -16,19 +16,19 @@ from .errors import AutoCoAError
 
 # each module registers its command with `add_parser`; importing it must cost nothing
 COMMANDS = (
-    "demo.cli",
+    "tinyworld.demo",
     "stages.cli",
     "tinyworld.cli",
     "retrieval.cli",
     "cassette.cli",
-    "scorecard.cli",
-    "evaluation.cli",
-    "evaluation.comparison.cli",
-    "report.cli",
-    "explorer.cli",
-    "chat.cli",
-    "questions.prepare_cli",
-    "synthesis.cli",
+    "lab.scorecard.cli",
+    "lab.evaluate.cli",
+    "lab.compare.cli",
+    "lab.report.cli",
+    "lab.explore.cli",
+    "lab.chat.cli",
+    "lab.prepare.cli",
+    "lab.synthesize.cli",
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # the disk, the user's share of it, what one file may hold
 

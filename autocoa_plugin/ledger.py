@@ -18,12 +18,13 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .atomic import write_atomically
 from .errors import DataError
+from .runs.files import write_atomically
 from .trajectory import Role, Trajectory
 
 if TYPE_CHECKING:
     from rich.table import Table
+
 
 SCHEMA_VERSION = 1
 FILE_NAME = "ledger.json"

@@ -17,8 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .beginning import asked_before, check_beginning
-from .builder import Builder
+from .builder import Builder, asked_before, check_beginning
 from .engines.base import Engine, FinishReason, Generation, Sampling
 from .environments.base import Context, Environment, Observation, Origin, Outcome, answer_safely
 from .errors import EngineError

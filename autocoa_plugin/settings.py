@@ -5,16 +5,208 @@ Everything here is checked when the configuration is loaded. Building the object
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .config import from_mapping, require
-from .environments.settings import CassetteSettings, RoutingSettings, WorldModelSettings
+from .config import from_mapping, positive, require
 from .errors import ConfigError
 from .limits import Limits
-from .presets import get_protocol
+from .protocol import get_protocol
 from .rewards import RewardConfig
+
+# Which environment answers when, as a recipe says it: `autocoa.world_model`, `autocoa.routing`, `autocoa.cassette`.
+#
+#     world_model: {author: self}                 who imagines an observation
+#     routing: {policy: steps, phases: [{environment: world_model, steps: 80}, {environment: real, steps: 16}]}
+#     cassette: {path: run.cassette, mode: record}    real observations on tape
+#
+# Everything is checked when the configuration is loaded; `assembly.py` builds the objects.
+
+
+Name = Literal["real", "world_model"]
+"""The two environments of the search tool."""
+
+
+@dataclass(frozen=True)
+class WorldModelSettings:
+    """Who writes imagined observations, and how they are sampled.
+
+    `author`: "self" is the policy on its own server, "frozen" a checkpoint with the policy's tokenizer served at `url`
+    (ids in, ids out), "model" any OpenAI-compatible chat model at `url` with the prompt `prompt` of `prompts.py`.
+    `model` names the served model (None: the only one); `api_key_env` the environment variable that holds the key.
+    `temperature` None is the policy's own of the same rollout. `max_tokens` bounds the body, None:
+    `limits.max_observation_tokens`. `timeout_s` bounds one imagined observation, tries included.
+    """
+
+    author: Literal["self", "frozen", "model"] = "self"
+    url: str | None = None
+    model: str | None = None
+    api_key_env: str | None = None
+    temperature: float | None = None
+    top_p: float = 1.0
+    top_k: int = -1
+    max_tokens: int | None = None
+    prompt: str = "imagine_search"
+    timeout_s: float = 60.0
+    max_attempts: int = 4
+    max_concurrency: int = 256
+
+    def __post_init__(self) -> None:
+        served = self.author != "self"
+        require(served == bool(self.url), f"world_model.url {_needed(served)} for world_model.author={self.author}")
+        require(0 < self.top_p <= 1, f"world_model.top_p must be in (0, 1], got {self.top_p!r}")
+        require(self.top_k == -1 or self.top_k >= 1, f"world_model.top_k must be -1 or >= 1, got {self.top_k!r}")
+        if self.temperature is not None:
+            require(self.temperature >= 0, f"world_model.temperature must be >= 0, got {self.temperature!r}")
+        for name in ("max_tokens", "max_attempts", "max_concurrency", "timeout_s"):
+            value = getattr(self, name)
+            if value is not None:
+                positive(f"world_model.{name}", value)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """So many training steps in one environment; raises `ConfigError` for less than one step."""
+
+    environment: Name
+    steps: int
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, f"a phase of routing.phases must have steps >= 1, got {self.steps!r}")
+
+
+def spell_phases(phases: Sequence[Phase]) -> str:
+    """Phases for a message: "80 world_model + 16 real"."""
+    return " + ".join(f"{each.steps} {each.environment}" for each in phases)
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """The share of real calls goes from `start` to `end` (0 to 1) over `steps` training steps.
+
+    `base` 1 is linear; above 1 the change comes late, as in ZeroSearch (arXiv:2505.04588, base 4), whose curriculum
+    worsens the imagined documents by this curve; here it is the share of calls that are answered for real.
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    steps: int = 96
+    base: float = 4.0
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            share = getattr(self, name)
+            require(0 <= share <= 1, f"routing.annealing.{name} must be between 0 and 1, got {share!r}")
+        require(self.steps >= 1, f"routing.annealing.steps must be >= 1, got {self.steps!r}")
+        require(1 <= self.base < math.inf, f"routing.annealing.base must be >= 1 and finite, got {self.base!r}")
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """Ask for real when the mean log-probability (nats per token) is below `threshold`.
+
+    `of` "query": the policy's of its own query, before anything is imagined; "observation": the author's of the
+    imagined observation, which is then thrown away and counted.
+    """
+
+    of: Literal["query", "observation"] = "observation"
+    threshold: float = -0.5
+
+    def __post_init__(self) -> None:
+        require(self.threshold <= 0, f"routing.uncertainty.threshold must be <= 0 nats, got {self.threshold!r}")
+
+
+@dataclass(frozen=True)
+class RoutingSettings:
+    """Which environment answers an action of the search tool.
+
+    - `policy` "fixed": always `environment`; "steps": `phases` one after the other, counted in training steps;
+      "probability": real with the probability of `annealing`, drawn per action from `seed`; "uncertainty": imagined
+      unless the policy is unsure.
+    - `real_calls_per_step`: when so many real calls were made in a training step, by all workers together, the rest
+      of the step is imagined; None: no limit. Answers from the cache are free.
+    - `validation`: who answers outside the training split; "same" as in training, at that step.
+    """
+
+    policy: Literal["fixed", "steps", "probability", "uncertainty"] = "fixed"
+    environment: Name = "real"
+    phases: tuple[Phase, ...] = ()
+    annealing: Annealing = field(default_factory=Annealing)
+    uncertainty: Uncertainty = field(default_factory=Uncertainty)
+    real_calls_per_step: int | None = None
+    validation: Literal["real", "world_model", "same"] = "real"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        is_steps = self.policy == "steps"
+        require(is_steps == bool(self.phases), f"routing.phases {_needed(is_steps)} for routing.policy={self.policy}")
+        for key, reader, unset in (
+            ("environment", "fixed", "real"),
+            ("annealing", "probability", Annealing()),
+            ("uncertainty", "uncertainty", Uncertainty()),
+        ):
+            is_read = self.policy == reader or getattr(self, key) == unset
+            require(is_read, f"routing.{key} is read with routing.policy={reader} only, got policy={self.policy}")
+        if self.real_calls_per_step is not None:
+            require(
+                self.real_calls_per_step >= 1,
+                f"routing.real_calls_per_step must be >= 1, got {self.real_calls_per_step!r} "
+                "(to make no real call: policy=fixed, environment=world_model)",
+            )
+
+    @property
+    def imagines(self) -> bool:
+        """True when some training action may be answered by the world model."""
+        if self.real_calls_per_step is not None or self.policy in ("probability", "uncertainty"):
+            return True
+        return any(name == "world_model" for name in self._names())
+
+    @property
+    def calls(self) -> bool:
+        """True when some training action may be answered for real."""
+        return self.policy in ("probability", "uncertainty") or any(name == "real" for name in self._names())
+
+    @property
+    def scheduled_steps(self) -> int | None:
+        """How many training steps the phases cover; None when the policy has no end."""
+        return sum(each.steps for each in self.phases) if self.policy == "steps" else None
+
+    def _names(self) -> list[str]:
+        return [each.environment for each in self.phases] if self.policy == "steps" else [self.environment]
+
+    def check_steps(self, total_training_steps: int) -> None:
+        """Refuse, with `ConfigError`, phases that end before the training does."""
+        planned = self.scheduled_steps
+        if planned is not None:
+            require(
+                planned >= total_training_steps,
+                f"routing.phases cover {planned} steps ({spell_phases(self.phases)}), but "
+                f"trainer.total_training_steps is {total_training_steps}: lengthen a phase or train for fewer steps",
+            )
+
+
+@dataclass(frozen=True)
+class CassetteSettings:
+    """A tape of real observations: one SQLite file at `path` that any number of processes write.
+
+    `mode` "record": ask the tool and keep its answer; "replay": answer from the tape and never build the tool;
+    "record_missing": answer from the tape, ask the tool for what is not on it and keep that. `on_miss`, in a replay:
+    "observation" gives the policy the notice of a failed tool and is counted, "error" ends the run.
+    """
+
+    path: str
+    mode: Literal["record", "replay", "record_missing"] = "record"
+    on_miss: Literal["observation", "error"] = "observation"
+
+    def __post_init__(self) -> None:
+        require(bool(self.path), "cassette.path must name a file")
+
+
+def _needed(needed: bool) -> str:
+    return "is required" if needed else "must be left out"
+
 
 _NEEDS = {"index": "corpus", "search_r1": "url", "flashrag": "url", "duckduckgo": None}
 

@@ -25,11 +25,10 @@ from typing import NamedTuple
 from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.base import Context, Observation, Origin
-from autocoa_plugin.evaluation.folder import ResultsFolder
-from autocoa_plugin.evaluation.run import Player, ask_all
-from autocoa_plugin.evaluation.sample_log import SampleLog
+from autocoa_plugin.lab.asking.player import Player, ask_all
+from autocoa_plugin.lab.asking.question import Question
+from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder, SampleLog
 from autocoa_plugin.protocol import Action
-from autocoa_plugin.questions.question import Question
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.testing import CharTokenizer
 

@@ -27,8 +27,7 @@ from typing import Any, NamedTuple
 from autocoa_plugin import AUTOCOA, Codec, Limits, Protocol, rollout
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.base import Context, Observation, Origin
-from autocoa_plugin.presets import TINYWORLD
-from autocoa_plugin.protocol import Action
+from autocoa_plugin.protocol import TINYWORLD, Action
 
 CONTEXTS = (1_000, 8_000, 32_000)
 TURN_TOKENS, OBSERVATION_TOKENS = 200, 500

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from autocoa_plugin.answers import METRICS
-from autocoa_plugin.statistics import interval, paired
+from autocoa_plugin.lab.statistics import interval, paired
 
 PAIRS = 100_000
 QUESTIONS = 50_000

@@ -24,14 +24,13 @@ from rich.table import Table
 from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.assembly import build_search
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
-from autocoa_plugin.evaluation.numbers import numbers_of
-from autocoa_plugin.evaluation.run import Player, ask_all
-from autocoa_plugin.evaluation.sample import Sample
-from autocoa_plugin.questions.files import read_questions
-from autocoa_plugin.questions.question import Question
+from autocoa_plugin.lab.asking.player import Player, Sample, ask_all
+from autocoa_plugin.lab.asking.question import Question
+from autocoa_plugin.lab.asking.questions import read_questions
+from autocoa_plugin.lab.evaluate.measure import numbers_of
+from autocoa_plugin.lab.statistics import interval
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.settings import SearchSettings
-from autocoa_plugin.statistics import interval
 from autocoa_plugin.testing import CharTokenizer
 
 METRICS = ("exact_match", "f1", "cover_exact_match", "release_recall_match")

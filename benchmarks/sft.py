@@ -41,7 +41,7 @@ def main() -> None:
 
 def build_world(folder: Path) -> None:
     """Write the world's files, unless they are there."""
-    from autocoa_plugin.tinyworld.files import build
+    from autocoa_plugin.tinyworld.world_files import build
 
     build(folder)
 

@@ -84,7 +84,7 @@ def measure_plain(stage: str, world: Path, batches: list[list[Row]], *, sort: bo
 
 
 def _config(stage: str, world: Path, folder: Path, steps: int) -> Any:
-    from autocoa_plugin.stages.data_files import find_files
+    from autocoa_plugin.stages.plan import find_files
     from autocoa_plugin.stages.registry import get_stage
 
     known = get_stage(STAGES[stage])

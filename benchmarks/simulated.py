@@ -23,12 +23,15 @@ from simulated_report import report
 
 from autocoa_plugin.engines.transformers_local import TransformersEngine
 from autocoa_plugin.rewards import RewardConfig
-from autocoa_plugin.tinyworld.evaluate import train_sample
-from autocoa_plugin.tinyworld.fidelity import draw_facts_to_imagine, measure_fidelity
-from autocoa_plugin.tinyworld.files import Files, open_environment
-from autocoa_plugin.tinyworld.perplexity import observation_loss
+from autocoa_plugin.tinyworld.held_out import train_sample
+from autocoa_plugin.tinyworld.measures import (
+    draw_facts_to_imagine,
+    gold_trajectories,
+    measure_fidelity,
+    observation_loss,
+)
 from autocoa_plugin.tinyworld.questions import validation_questions
-from autocoa_plugin.tinyworld.teacher_forcing import gold_trajectories
+from autocoa_plugin.tinyworld.world_files import Files, open_environment
 
 RESULTS = Path(__file__).parent / "results"
 STEPS, SWITCHES, ACTION_COST = 48, (24, 36, 40, 42), 0.1  # 1:1, 3:1, 5:1, 7:1

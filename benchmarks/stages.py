@@ -19,9 +19,9 @@ from typing import Any
 
 from autocoa_plugin.stages.plan import StagePlan
 from autocoa_plugin.stages.run import run_stages
-from autocoa_plugin.tinyworld.evaluate import evaluate
-from autocoa_plugin.tinyworld.files import Files, build
-from autocoa_plugin.tinyworld.manifest import BuildConfig
+from autocoa_plugin.tinyworld.base_model import BuildConfig
+from autocoa_plugin.tinyworld.held_out import evaluate
+from autocoa_plugin.tinyworld.world_files import Files, build
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 
 from autocoa_plugin import AUTOCOA, Codec, rollout
-from autocoa_plugin.environments.calculator import CalculatorEnvironment
-from autocoa_plugin.environments.toolbox import Toolbox
+from autocoa_plugin.environments.tools import CalculatorEnvironment, Toolbox
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 
 QUESTION = "How many square kilometres per inhabitant has Greenland?<think>"

@@ -18,8 +18,8 @@ from autocoa_plugin import AutoCoAError, Codec, Limits, Trajectory, rollout
 from autocoa_plugin.assembly import build_search
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
-from autocoa_plugin.presets import PRESETS, get_protocol
 from autocoa_plugin.prompts import PROMPTS, get_prompt
+from autocoa_plugin.protocol import PRESETS, get_protocol
 from autocoa_plugin.settings import SearchSettings
 
 

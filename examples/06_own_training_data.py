@@ -9,9 +9,9 @@ records train: `write_records(records, "coa.parquet")`, then recipes/sft_stage2_
 from __future__ import annotations
 
 from autocoa_plugin import AUTOCOA, Codec
+from autocoa_plugin.data.chat_text import record_of_chat
 from autocoa_plugin.data.play import pair_to_trajectories, to_trajectory
 from autocoa_plugin.data.records import CoaRecord, Message, PairRecord, Piece
-from autocoa_plugin.data.release_text import record_of_chat
 from autocoa_plugin.data.rows import TokenRow, continuation_row, observation_weight, token_row
 from autocoa_plugin.errors import DataError
 from autocoa_plugin.testing import CharTokenizer

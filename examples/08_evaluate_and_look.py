@@ -21,15 +21,14 @@ from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.dump import json_line
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.base import Context, Observation, Origin
-from autocoa_plugin.evaluation.fingerprint import Fingerprint
-from autocoa_plugin.evaluation.measure import summarize
-from autocoa_plugin.evaluation.run import Player, ask_all
-from autocoa_plugin.evaluation.sample import Sample
-from autocoa_plugin.evaluation.table import actions_table, summary_table
-from autocoa_plugin.explorer.job import ExploreJob, write_explorer
+from autocoa_plugin.lab.asking.player import Player, Sample, ask_all
+from autocoa_plugin.lab.asking.questions import read_questions
+from autocoa_plugin.lab.evaluate.measure import summarize
+from autocoa_plugin.lab.evaluate.table import actions_table, summary_table
+from autocoa_plugin.lab.explore.explore import ExploreJob, write_explorer
 from autocoa_plugin.protocol import Action
-from autocoa_plugin.questions.files import read_questions
 from autocoa_plugin.rewards import RewardConfig
+from autocoa_plugin.runs.identity import Fingerprint
 from autocoa_plugin.testing import CharTokenizer
 
 QUESTIONS = [

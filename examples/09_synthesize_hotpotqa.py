@@ -26,13 +26,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from autocoa_plugin import AUTOCOA, Codec
-from autocoa_plugin.evaluation.methods import apply_method, get_method
-from autocoa_plugin.questions.files import read_questions
+from autocoa_plugin.lab.asking.methods import apply_method, get_method
+from autocoa_plugin.lab.asking.questions import read_questions
+from autocoa_plugin.lab.synthesize.job import Output, Rules, SynthesisJob
+from autocoa_plugin.lab.synthesize.reading_teacher import ReadingTeacher
+from autocoa_plugin.lab.synthesize.synthesize import show, synthesize
 from autocoa_plugin.settings import SearchSettings, Settings
-from autocoa_plugin.synthesis.job import SynthesisJob
-from autocoa_plugin.synthesis.reading_teacher import ReadingTeacher
-from autocoa_plugin.synthesis.rules import Output, Rules
-from autocoa_plugin.synthesis.synthesize import show, synthesize
 
 QUESTIONS = [
     {"id": "kim", "question": "Where was the author of Kim born?", "answers": ["Bombay", "Mumbai"]},

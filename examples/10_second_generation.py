@@ -19,9 +19,9 @@ from pathlib import Path
 from rich.console import Console
 
 from autocoa_plugin.cli import main as autocoa
-from autocoa_plugin.evaluation.folder import ResultsFolder
-from autocoa_plugin.evaluation.methods_table import methods_table
-from autocoa_plugin.tinyworld.files import Files
+from autocoa_plugin.lab.asking.methods import methods_table
+from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder
+from autocoa_plugin.tinyworld.world_files import Files
 
 SERVER = ["--engine", "vllm", "--vllm-options=--max-model-len 512 --max-num-seqs 128"]
 # wrong chains are wanted as well: the temperature is that of reinforcement learning

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from made_samples import made_sample
 
-from autocoa_plugin.questions.question import Question
-from autocoa_plugin.synthesis.attempt import Attempt, Kind, Request, Usage
+from autocoa_plugin.lab.asking.question import Question
+from autocoa_plugin.lab.synthesize.attempt import Attempt, Kind, Request, Usage
 
 RIGHT, WRONG, REFUSED = "right", "wrong", "refused"
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autocoa_plugin.evaluation.fingerprint import Fingerprint
-from autocoa_plugin.evaluation.summary import ByActions, Deciding, Ending, GroupSummary, Interval, Summary
+from autocoa_plugin.lab.evaluate.summary import ByActions, Deciding, Ending, GroupSummary, Interval, Summary
+from autocoa_plugin.lab.scorecard.imagine import MEASURES
+from autocoa_plugin.lab.scorecard.scorecard import Estimate, GroupCard, ScoreCard
 from autocoa_plugin.ledger import Ledger, LedgerEntry
-from autocoa_plugin.scorecard.card import Estimate, GroupCard, ScoreCard
-from autocoa_plugin.scorecard.compare import MEASURES
+from autocoa_plugin.runs.identity import Fingerprint
 
 WORLD = {"environment": "search", "corpus_sha256": "ab12", "top_k": 3, "limits": {"max_actions": 5}}
 NO_WORLD = {"environment": "none", "limits": {"max_actions": 0}}

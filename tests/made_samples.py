@@ -9,13 +9,13 @@ from typing import Any
 
 from autocoa_plugin.answers import METRICS
 from autocoa_plugin.dump import json_line
-from autocoa_plugin.evaluation.fingerprint import Fingerprint
-from autocoa_plugin.evaluation.folder import ResultsFolder
-from autocoa_plugin.evaluation.measure import summarize
-from autocoa_plugin.evaluation.sample import Sample
-from autocoa_plugin.evaluation.summary import Summary
-from autocoa_plugin.questions.question import Question
+from autocoa_plugin.lab.asking.player import Sample
+from autocoa_plugin.lab.asking.question import Question
+from autocoa_plugin.lab.evaluate.measure import summarize
+from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder
+from autocoa_plugin.lab.evaluate.summary import Summary
 from autocoa_plugin.rewards import Reward
+from autocoa_plugin.runs.identity import Fingerprint
 from autocoa_plugin.trajectory import Call, Counts, Role, Segment, Source, StopReason, Trajectory
 
 _COUNTED = {"real": "real_calls", "cache": "cached_calls", "replay": "replayed_calls", "world_model": "simulated_calls"}

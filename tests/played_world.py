@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from autocoa_plugin.cli import main
-from autocoa_plugin.evaluation.resume import without_times
-from autocoa_plugin.presets import TINYWORLD
+from autocoa_plugin.protocol import TINYWORLD
+from autocoa_plugin.runs.folder import without_times
 from autocoa_plugin.tinyworld import generate, validation_questions
 from autocoa_plugin.tinyworld.base_model import export_base
-from autocoa_plugin.tinyworld.files import Files, write_corpus
 from autocoa_plugin.tinyworld.teacher import teacher_turns
 from autocoa_plugin.tinyworld.tokenizer import load_tokenizer
-from autocoa_plugin.tinyworld.verl_rows import write_questions
+from autocoa_plugin.tinyworld.world_files import Files, write_corpus, write_questions
 from autocoa_plugin.tokenization import Codec
 
 

@@ -15,8 +15,8 @@ from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.base import Environment
 from autocoa_plugin.errors import EngineError, EngineRefusedError
-from autocoa_plugin.evaluation.run import Player
-from autocoa_plugin.questions.question import Question
+from autocoa_plugin.lab.asking.player import Player
+from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.testing import CharTokenizer, ScriptedEnvironment
 

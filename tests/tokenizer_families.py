@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from autocoa_plugin.presets import AUTOCOA
+from autocoa_plugin.protocol import AUTOCOA
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

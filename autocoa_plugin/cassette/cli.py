@@ -48,7 +48,7 @@ def _run_inspect(arguments: argparse.Namespace) -> int:
 
     from rich.console import Console
 
-    from .summary import print_summary, summarize
+    from .exchange import print_summary, summarize
 
     summary = summarize(arguments.file, examples=arguments.examples)
     if arguments.json:
@@ -59,7 +59,7 @@ def _run_inspect(arguments: argparse.Namespace) -> int:
 
 
 def _run_merge(arguments: argparse.Namespace) -> int:
-    from .merge import merge
+    from .exchange import merge
 
     merged = merge(arguments.out, arguments.inputs, prefer=arguments.prefer)
     kept = f"; of {merged.conflicts:,} in conflict the {arguments.prefer} was kept" if merged.conflicts else ""
@@ -68,14 +68,14 @@ def _run_merge(arguments: argparse.Namespace) -> int:
 
 
 def _run_export(arguments: argparse.Namespace) -> int:
-    from .jsonl import export_lines
+    from .exchange import export_lines
 
     print(f"{export_lines(arguments.file, arguments.out):,} answers in {arguments.out}")
     return 0
 
 
 def _run_import(arguments: argparse.Namespace) -> int:
-    from .jsonl import import_lines
+    from .exchange import import_lines
 
     print(f"{import_lines(arguments.file, arguments.out):,} answers in {arguments.out}")
     return 0

@@ -60,16 +60,16 @@ def check(tape: Header, expected: Mapping[str, object], path: Path, *, other: st
 
 
 def _corpus_sha256(search: SearchSettings) -> str:
-    from ..retrieval import manifest
+    from ..retrieval.index import describe, is_current, load
 
     corpus = Path(str(search.corpus))
     folder = Path(search.index_dir or f"{corpus}.index")  # as assembly.build_retriever
     # an index knows the digest of its corpus: nobody reads gigabytes once more to open a tape
-    built = manifest.load(folder) if manifest.is_current(folder, corpus) else None
+    built = load(folder) if is_current(folder, corpus) else None
     if built is not None:
         return built.corpus_sha256
     try:
-        return manifest.describe(corpus).corpus_sha256
+        return describe(corpus).corpus_sha256
     except OSError as error:
         raise ConfigError(
             f"search.corpus={str(corpus)!r} cannot be read ({error.strerror}): nothing tells whether the cassette was "

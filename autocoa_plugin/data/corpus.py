@@ -11,15 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import DataError
-from ..presets import get_protocol
 from ..prompts import prompt_ids
+from ..protocol import get_protocol
 from ..tokenization import Codec
 from ..trajectory import Trajectory
-from .files import read_records
-from .mixture import take_mix
 from .play import pair_to_trajectories, text_ids, to_trajectory
+from .record_files import read_records
 from .records import CoaRecord, CotRecord, PairRecord, Record, TextRecord
-from .rows import TokenRow, continuation_row, fit, observation_weight, text_row, token_row
+from .rows import TokenRow, continuation_row, fit, observation_weight, take_mix, text_row, token_row
 from .settings import SftSettings
 
 Progress = Callable[[Iterable[Record]], Iterable[Record]]

@@ -22,6 +22,7 @@ from .row_format import HEAD, column_names, record_of_row
 if TYPE_CHECKING:
     import pyarrow as pa
 
+
 _ROWS_PER_GROUP = 1000
 _ROWS_PER_TABLE = 100  # a token id takes 4 bytes in a table, 36 in a list
 

@@ -9,18 +9,17 @@ An SFT row and a rollout of the same trajectory cannot differ by a token: there 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
+from weakref import WeakKeyDictionary
 
-from ..errors import DataError
-from ..tokenization import Codec
-from ..trajectory import Role, Trajectory
-from .born_ids import check_born_ids, check_prompt, kept_trajectory
-from .records import CoaRecord, CotRecord, PairRecord, TextRecord
-from .script import script_of
-from .text_rollout import play_script, with_end
-from .thought_opening import Pieces, with_one_opening
+from ..errors import DataError, TokenizerError
+from ..protocol import Protocol
+from ..tokenization import Codec, fingerprint
+from ..trajectory import Role, Segment, Source, StopReason, Trajectory, final_run
+from .records import CoaRecord, CotRecord, PairRecord, Piece, TextRecord
+from .text_rollout import play_script, script_of, with_end
 
 
 @dataclass(frozen=True)
@@ -153,3 +152,119 @@ def _check_protocol(record: CotRecord | CoaRecord | PairRecord, codec: Codec) ->
             f"row {record.id!r} is spelled in protocol {record.protocol!r}, the configured one is "
             f"{codec.protocol.name!r}"
         )
+
+
+# Ids that a row was born with: kept as they are, once it is certain that they are this tokenizer's.
+#
+# Encoding the text of such a row may give other ids (a policy samples what no encoder would write), so nobody does.
+
+
+# per codec, because a large vocabulary takes a second to hash; a codec's tokenizer does not change
+_FINGERPRINTS: WeakKeyDictionary[Codec, tuple[str, int | None]] = WeakKeyDictionary()
+
+
+def check_born_ids(record: CotRecord | CoaRecord | PairRecord | TextRecord, codec: Codec) -> None:
+    """Raise `TokenizerError`, naming the row, unless its ids were made with the codec's tokenizer and are in range."""
+    if codec not in _FINGERPRINTS:
+        _FINGERPRINTS[codec] = (fingerprint(codec.tokenizer), _vocabulary_size(codec))
+    expected, size = _FINGERPRINTS[codec]
+    if record.tokenizer != expected:
+        raise TokenizerError(
+            f"row {record.id!r} was made with another model's tokenizer: its fingerprint is {record.tokenizer}, this "
+            f"model's is {expected}; make the data again with this model, or leave out all ids to have the text encoded"
+        )
+    for place, ids in _ids(record):
+        if ids and (min(ids) < 0 or (size is not None and max(ids) >= size)):
+            raise TokenizerError(
+                f"row {record.id!r}: {place} has ids from {min(ids)} to {max(ids)}, the vocabulary from 0 to "
+                f"{'?' if size is None else size - 1}"
+            )
+
+
+def check_prompt(record: CotRecord | CoaRecord | PairRecord, prompt_ids: Sequence[int]) -> None:
+    """Raise `DataError` when another prompt is asked for than the one the row was born with."""
+    if tuple(prompt_ids) != record.prompt_ids:
+        born = record.prompt_ids or ()
+        raise DataError(
+            f"row {record.id!r} was born with a prompt of {len(born)} ids, got another one of {len(prompt_ids)}; pass "
+            "record.prompt_ids"
+        )
+
+
+def kept_trajectory(record: CotRecord | CoaRecord | PairRecord, pieces: Sequence[Piece], codec: Codec) -> Trajectory:
+    """Pieces with ids as a trajectory, roles and sources as given.
+
+    What a record does not hold is not told: `counts` are 0, log-probabilities and calls are None, and the stop reason
+    only says whether there is an answer.
+    """
+    segments = tuple(Segment(piece.role, piece.source, piece.ids or (), piece.text) for piece in pieces)
+    answer = codec.protocol.extract_answer(final_run(segments))
+    return Trajectory(
+        prompt_ids=record.prompt_ids or (),
+        segments=segments,
+        stop_reason=StopReason.NO_ANSWER if answer is None else StopReason.ANSWERED,
+        protocol=record.protocol,
+        forced_answer=any(piece.source is Source.TEMPLATE and piece.role is Role.ANSWER for piece in pieces),
+        thought_opened_by_prompt=codec.opens_thought(record.prompt_ids or ()),
+    )
+
+
+def _vocabulary_size(codec: Codec) -> int | None:
+    vocabulary = getattr(codec.tokenizer, "get_vocab", dict)()
+    return max(vocabulary.values()) + 1 if vocabulary else None
+
+
+def _ids(record: CotRecord | CoaRecord | PairRecord | TextRecord) -> Iterator[tuple[str, Sequence[int]]]:
+    if isinstance(record, TextRecord):
+        yield "ids", record.ids or ()
+        return
+    yield "prompt_ids", record.prompt_ids or ()
+    for index, piece in enumerate(record.pieces()):
+        yield f"piece {index + 1} ({piece.role})", piece.ids or ()
+
+
+# The opening of the thought: written once, by the chat template or by the response.
+#
+#     prompt ends in <think>\n   response <think>\nso ..       ->  so ..             the template wrote it already
+#     prompt does not            response so .. </think> ..     ->  <think>\nso ..    nobody has written it
+#     anything else                                             ->  as it is
+#
+# Rows that were born with ids are never touched; this is for text that came without the prompt it will follow.
+
+
+Pieces = tuple[Piece, ...]
+
+
+def with_one_opening(
+    pieces: Sequence[Piece], protocol: Protocol, *, opened_by_prompt: bool, responses: Sequence[Sequence[Piece]]
+) -> Pieces:
+    """Return the beginning of a response with the thought's opening left out, put in front, or as it is.
+
+    `responses` are the whole responses that begin with `pieces`: one, or the two sides of a pair, which must agree.
+    """
+    if protocol.thought is None:
+        return tuple(pieces)
+    if opened_by_prompt:
+        return _without_opening(tuple(pieces), protocol.thought.open)
+    if any(_closes_unopened(response, protocol.thought.open, protocol.thought.close) for response in responses):
+        return _opened(tuple(pieces), f"{protocol.thought.open}\n")
+    return tuple(pieces)
+
+
+def _without_opening(pieces: Pieces, opening: str) -> Pieces:
+    text = pieces[0].text.lstrip()
+    if not text.startswith(opening):
+        return pieces
+    rest = text.removeprefix(opening).lstrip()
+    return (replace(pieces[0], text=rest), *pieces[1:]) if rest else pieces[1:]
+
+
+def _opened(pieces: Pieces, opening: str) -> Pieces:
+    if pieces and pieces[0].role is Role.THOUGHT:
+        return (replace(pieces[0], text=opening + pieces[0].text), *pieces[1:])
+    return (Piece(Role.THOUGHT, Source.POLICY, opening), *pieces)
+
+
+def _closes_unopened(pieces: Sequence[Piece], opening: str, closing: str) -> bool:
+    written = "".join(piece.text for piece in pieces if piece.is_trained)
+    return opening not in written.partition(closing)[0] and closing in written

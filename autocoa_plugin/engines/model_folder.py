@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, nearest
-from ..tokenizer_check import check_tokenizer
+from ..tokenization import check_tokenizer
 
 
 def load_model(folder: Path, *, dtype: str = "auto") -> tuple[Any, Any]:

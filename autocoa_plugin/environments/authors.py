@@ -10,18 +10,22 @@ None of them is shown the rollout's metadata; the chat model sees the query alon
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Sequence
 import typing
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeVar
 
-from ..engines.base import Generation
-from ..errors import ConfigError
-from ..protocol import Action
-from .author_chat import ChatAuthor
-from .author_frozen import FrozenAuthor
-from .author_ids import imagination_ids, imagination_sampling
+from ..engines.base import Generation, Sampling
+from ..engines.openai_server import OpenAIServerEngine
+from ..engines.openai_transport import OpenAITransport, choose_model, served_models
+from ..errors import ConfigError, EngineUnsupportedError, ToolResponseError, ToolUnavailableError, nearest
+from ..prompts import PROMPTS
+from ..protocol import Action, Protocol
+from ..settings import WorldModelSettings
+from ..tokenization import Codec
 from .base import Context
-from .settings import WorldModelSettings
 from .world_model import WorldModel
 
 __all__ = ["Author", "ChatAuthor", "FrozenAuthor", "OwnAuthor", "build_world_model"]
@@ -80,3 +84,282 @@ def _api_key(settings: WorldModelSettings) -> str | None:
             f"world_model.api_key_env={settings.api_key_env}: the environment has no such variable, or an empty one"
         )
     return key
+
+
+# What an author that samples ids is given: where to go on, and how to sample.
+
+
+def imagination_ids(action: Action, context: Context) -> list[int]:
+    """The rollout so far and the opening of the observation, as the loop will append it."""
+    head, _ = context.codec.observation_frame(context.codec.protocol.tool(action.tool))
+    return [*context.ids, *head.ids]
+
+
+def imagination_sampling(settings: WorldModelSettings, rollout: Sampling) -> Sampling:
+    """The sampling of the rollout, changed by the temperature, top_p and top_k that the settings name."""
+    temperature = rollout.temperature if settings.temperature is None else settings.temperature
+    return Sampling(temperature, {**rollout.options, **truncation(settings)})
+
+
+def truncation(settings: WorldModelSettings) -> dict[str, float | int]:
+    """top_p and top_k where they cut anything off: engines that do not know them are not asked for nothing."""
+    options: dict[str, float | int] = {}
+    if settings.top_p != 1.0:
+        options["top_p"] = settings.top_p
+    if settings.top_k != -1:
+        options["top_k"] = settings.top_k
+    return options
+
+
+# Any OpenAI-compatible chat model as the author of observations: it is shown the query, and its text is injected.
+#
+# The prompt holds the query and the protocol's document format and nothing else: neither the question nor the rollout
+# nor its metadata leave this process, so nothing that could hold the gold answer does.
+
+
+_QUERY, _FORMAT = "{query}", "{format}"
+_FORMAT_SHOWN = [("title", "text"), ("title", "text")]
+_THOUGHT_END = "</think>"
+
+
+class ChatAuthor:
+    """The chat model `settings.model` at `settings.url`, or the only one there, with a prompt of `prompts.py`.
+
+    Raises `ConfigError` for an unknown prompt, or one that does not say where the query stands.
+    """
+
+    is_own = False
+
+    def __init__(self, settings: WorldModelSettings, api_key: str | None) -> None:
+        self._settings, self._api_key = settings, api_key
+        self._prompt = _prompt(settings.prompt)
+        self._models: PerLoop[ServedModel] = PerLoop()
+
+    async def imagine(
+        self, action: Action, context: Context, *, max_tokens: int, stop: Sequence[str]
+    ) -> Generation | str:
+        """Ask the chat model what a search engine would return; a thought before its answer is left out.
+
+        Raises `EngineError` when the server is down or refuses, `ToolResponseError` when it answers with no text.
+        """
+        settings = self._settings
+        served = await self._models.get(self._connect)
+        temperature = context.sampling.temperature if settings.temperature is None else settings.temperature
+        body = {
+            "model": served.name,
+            "messages": [{"role": "user", "content": spell_prompt(self._prompt, action, context.codec.protocol)}],
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "stop": list(stop[:1]),  # OpenAI takes four, and a thought's tag would end a thinking model at once
+            **truncation(settings),
+        }
+        answer = await served.transport.request("POST", "/chat/completions", body)
+        return _read(served.transport.base_url, answer).rpartition(_THOUGHT_END)[2]
+
+    async def _connect(self) -> ServedModel:
+        settings = self._settings
+        transport = OpenAITransport(
+            str(settings.url),
+            api_key=self._api_key,
+            timeout_s=2 * settings.timeout_s,  # the world model's own clock runs out first and says so
+            max_attempts=settings.max_attempts,
+            max_in_flight=settings.max_concurrency,
+        )
+        try:
+            name = settings.model or choose_model(transport.base_url, None, await served_models(transport))
+        except BaseException:
+            await transport.aclose()
+            raise
+        return ServedModel(name, transport)
+
+
+class ServedModel:
+    """A model's name and the way to its server."""
+
+    def __init__(self, name: str, transport: OpenAITransport) -> None:
+        self.name, self.transport = name, transport
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self.transport.aclose()
+
+
+def spell_prompt(prompt: str, action: Action, protocol: Protocol) -> str:
+    """Put the document format, then the query into a prompt: what a query says is never read as a place to fill."""
+    before, _, after = prompt.replace(_FORMAT, protocol.spell_documents(_FORMAT_SHOWN)).partition(_QUERY)
+    return f"{before}{action.parameters}{after}"
+
+
+def _prompt(name: str) -> str:
+    known = [each for each, text in PROMPTS.items() if _QUERY in text]
+    if name not in known:
+        raise ConfigError(
+            f"world_model.prompt must be one of {known} (a prompt with {_QUERY}), got {name!r}{nearest(name, known)}"
+        )
+    return PROMPTS[name]
+
+
+def _read(url: str, answer: dict[str, Any]) -> str:
+    try:
+        text = answer["choices"][0]["message"]["content"]
+    except (KeyError, IndexError, TypeError) as error:
+        raise ToolResponseError(f"{url} gave no chat completion: {str(answer)[:200]}") from error
+    if text is None:  # a refusal, or a thought that used up all tokens
+        return ""
+    if not isinstance(text, str):
+        raise ToolResponseError(f"{url} gave a message of type {type(text).__name__}, expected text")
+    return text
+
+
+# A frozen checkpoint as the author of observations: ids go to its own server, sampled ids come back.
+#
+# Its ids mean what the policy's mean only if both have one tokenizer, so the server is asked once, on connecting, to
+# spell ids of the policy: the tags, the end of the sequence, and the beginning and end of the rollout at hand.
+
+
+_PROBED_IDS = 64
+_SHOWN_CHARS = 120
+
+
+class FrozenAuthor:
+    """A checkpoint with the policy's tokenizer on the server at `settings.url`; connects at the first observation."""
+
+    is_own = False
+
+    def __init__(self, settings: WorldModelSettings, api_key: str | None) -> None:
+        self._settings, self._api_key = settings, api_key
+        self._engines: PerLoop[OpenAIServerEngine] = PerLoop()
+
+    async def imagine(
+        self, action: Action, context: Context, *, max_tokens: int, stop: Sequence[str]
+    ) -> Generation | str:
+        """Let the checkpoint go on after the opening tag of the observation, in the policy's own context.
+
+        Raises `ConfigError` when its tokenizer is another one or the server gives no ids, `ToolUnavailableError` when
+        the rollout is longer than its context, `EngineError` when the server is down.
+        """
+        try:
+            engine = await self._engines.get(lambda: self._connect(context))
+            ids = imagination_ids(action, context)
+            sampling = imagination_sampling(self._settings, context.sampling)
+            room = _room(engine, len(ids), max_tokens)
+            return await engine.generate(ids, max_tokens=room, stop=stop, sampling=sampling)
+        except EngineUnsupportedError as error:
+            raise ConfigError(f"world_model.author=frozen: {error}") from error
+
+    async def _connect(self, context: Context) -> OpenAIServerEngine:
+        settings = self._settings
+        engine = await OpenAIServerEngine.connect(
+            str(settings.url),
+            settings.model,
+            api_key=self._api_key,
+            timeout_s=2 * settings.timeout_s,  # the world model's own clock runs out first and says so
+            max_attempts=settings.max_attempts,
+            max_in_flight=settings.max_concurrency,
+        )
+        try:
+            await check_tokenizer(engine, context.codec, context.ids)
+        except BaseException:
+            await engine.aclose()
+            raise
+        return engine
+
+
+def _room(engine: OpenAIServerEngine, n_ids: int, max_tokens: int) -> int:
+    limit = engine.max_context_tokens
+    if limit is None:
+        return max_tokens
+    if limit <= n_ids:
+        raise ToolUnavailableError(
+            f"{engine.base_url} takes {limit} tokens, the rollout has {n_ids}: serve it with a longer context"
+        )
+    return min(max_tokens, limit - n_ids)
+
+
+async def check_tokenizer(engine: OpenAIServerEngine, codec: Codec, ids: Sequence[int]) -> None:
+    """Compare how server and policy spell the tags, the end of the sequence and some of `ids`; white space is ignored.
+
+    A server that cannot spell ids (no `/detokenize`) is accepted. Raises `ConfigError` naming the URL and both texts.
+    """
+    probes = {
+        "the tags": codec.encode(" ".join(codec.protocol.tags())),
+        "the end of the sequence": sorted(codec.end_ids),
+        "the prompt": list(ids[:_PROBED_IDS]),
+        "the last turn": list(ids[-_PROBED_IDS:]),
+    }
+    for what, probe in probes.items():
+        theirs, ours = await engine.detokenize(probe), codec.decode(probe)
+        if theirs is None:
+            return
+        if _letters(theirs) != _letters(ours):
+            raise ConfigError(
+                f"world_model.url={engine.base_url} has another tokenizer than the policy: it spells {what} "
+                f"{theirs[:_SHOWN_CHARS]!r}, the policy {ours[:_SHOWN_CHARS]!r}; serve a checkpoint with the policy's "
+                "tokenizer, or use world_model.author=model"
+            )
+
+
+def _letters(text: str) -> str:
+    """What two decoders of one tokenizer agree on: not white space, which some clean up, nor halves of characters."""
+    return "".join(text.replace("\ufffd", "").split())
+
+
+# One connection per event loop to the server of an author, opened by the first rollout that needs it.
+#
+# A connection belongs to the event loop that opened it, and all rollouts of a loop share it. When it cannot be opened,
+# everybody who waits for it is told so at the same time, and the next one tries again.
+
+
+class Closable(typing.Protocol):
+    """Anything that is closed with `aclose`."""
+
+    async def aclose(self) -> None:
+        """Close it."""
+        ...
+
+
+Connected = TypeVar("Connected", bound=Closable)
+Keeper = AsyncGenerator[Connected, None]
+
+
+class PerLoop(Generic[Connected]):
+    """Holds one connection per event loop, which is closed with the loop."""
+
+    def __init__(self) -> None:
+        self._kept: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, tuple[asyncio.Task[Connected], Keeper[Connected]]
+        ] = weakref.WeakKeyDictionary()
+
+    async def get(self, connect: Callable[[], Awaitable[Connected]]) -> Connected:
+        """Return the connection of the running loop, made by `connect` at the first call; raises what that raises."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._kept:
+            keeper = self._keep(loop, connect)
+            task = loop.create_task(_first(keeper))
+            task.add_done_callback(_look)
+            self._kept[loop] = task, keeper
+        # a rollout that runs out of time must not take the connection away from the others
+        return await asyncio.shield(self._kept[loop][0])
+
+    async def _keep(
+        self, loop: asyncio.AbstractEventLoop, connect: Callable[[], Awaitable[Connected]]
+    ) -> Keeper[Connected]:
+        """Hold a connection open until the loop ends: `asyncio.run` closes async generators before the loop."""
+        try:
+            connected = await connect()
+            try:
+                yield connected
+            finally:
+                await connected.aclose()
+        finally:
+            del self._kept[loop]
+
+
+async def _first(keeper: Keeper[Connected]) -> Connected:
+    return await anext(keeper)
+
+
+def _look(task: asyncio.Task[Any]) -> None:
+    """Look at a failure that nobody waits for any more, which asyncio would complain about."""
+    if not task.cancelled():
+        task.exception()

@@ -27,11 +27,12 @@ from ..cassette import header as headers
 from ..cassette.tape import Entry, Tape
 from ..errors import ConfigError, ReplayError, ToolError
 from ..protocol import Action
+from ..settings import CassetteSettings
 from .base import Context, Environment, Observation, Origin, Outcome
-from .settings import CassetteSettings
 
 if TYPE_CHECKING:
     from ..settings import SearchSettings
+
 
 T = TypeVar("T")
 

@@ -9,15 +9,16 @@ the training split the router may have a fixed environment of its own, so that v
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 from ..errors import ConfigError, nearest
 from ..protocol import Action
+from ..settings import Annealing, Phase, RoutingSettings, spell_phases
 from .base import Context, Environment, Observation, Origin, Outcome, answer_safely
-from .routing import Fixed, RoutingPolicy
 
 # the counters of `trajectory.Counts` that an answer adds to when it is thrown away
 _CALLS = {
@@ -96,3 +97,262 @@ def count_unused(observation: Observation) -> dict[str, int]:
     if observation.generation is not None:
         counts["discarded_observation_tokens"] += len(observation.generation.ids)
     return dict(counts)
+
+
+# Which environment answers an action: the policies of `autocoa.routing`.
+#
+#     Fixed            always the same one
+#     ByStep           80 steps imagined, then 16 real (arXiv:2503.06580), or any other sequence of phases
+#     ByProbability    real with a probability that is annealed over the steps
+#     ByUncertainty    imagined, unless the policy is unsure of its query or of what was imagined
+#     WithBudget       any of them, with so many real calls per training step
+#
+# A policy has no state of its own, because all rollouts of a process share it. Whoever asks it is `router.py`.
+
+
+REAL, WORLD_MODEL = "real", "world_model"
+_REPAIRS = ("unclosed_observations", "empty_observations", "tagged_observations")
+
+
+class RoutingPolicy(Protocol):
+    """Chooses an environment before it is asked, and may ask for another one after it has answered."""
+
+    async def choose(self, action: Action, context: Context) -> str:
+        """Name the environment that is to answer; a `ConfigError` ends the run."""
+        ...
+
+    async def review(self, observation: Observation, context: Context) -> str | None:
+        """Name another environment that must answer instead; None keeps the observation."""
+        return None
+
+    async def settle(self, name: str, observation: Observation, context: Context) -> None:
+        """Take note of what environment `name` answered; not called when it was interrupted or, second, failed."""
+        return None
+
+
+@dataclass(frozen=True)
+class Fixed(RoutingPolicy):
+    """Always the environment `name`."""
+
+    name: str
+
+    async def choose(self, action: Action, context: Context) -> str:
+        """Return the name."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class ByStep(RoutingPolicy):
+    """The environment of the phase in which a training step falls; step 1 is the first of the first phase.
+
+    A validation before training (step 0) belongs to the first phase.
+    """
+
+    phases: Sequence[Phase]
+
+    async def choose(self, action: Action, context: Context) -> str:
+        """Return the phase's environment; raises `ConfigError` when the step is in no phase."""
+        step = _known_step(context, "routing.policy=steps")
+        if step == 0 and context.split == "train":
+            raise ConfigError("routing.phases count training steps from 1, but a training rollout came at step 0")
+        end = 0
+        for phase in self.phases:
+            end += phase.steps
+            if step <= end:
+                return phase.environment
+        raise ConfigError(
+            f"routing.phases cover {end} steps ({spell_phases(self.phases)}), but this is step {step}: "
+            "lengthen a phase or train for fewer steps"
+        )
+
+
+@dataclass(frozen=True)
+class ByProbability(RoutingPolicy):
+    """Real with the annealed probability, by a draw that depends on the action's place in the run and on `seed` only.
+
+    The place is row, session, step and call: `extra_info.index` of the row, because verl makes a new random `uid` in
+    every run, else the `uid`, else the ids so far.
+    """
+
+    annealing: Annealing
+    seed: int = 0
+
+    async def choose(self, action: Action, context: Context) -> str:
+        """Draw; raises `ConfigError` when the step is unknown."""
+        step = _known_step(context, "routing.policy=probability")
+        return REAL if self._draw(context) < real_share(self.annealing, step) else WORLD_MODEL
+
+    def _draw(self, context: Context) -> float:
+        row, session = _row(context), context.metadata.get("session_id", 0)
+        place = repr((self.seed, row, str(session), context.step, context.call_index))
+        digest = hashlib.sha256(place.encode()).digest()
+        return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def real_share(annealing: Annealing, step: int) -> float:
+    """The probability (0 to 1) of a real call at a training step: `end` from step `annealing.steps` on.
+
+    start + (end - start) * (base^t - 1) / (base - 1) with t = step / steps; base 1 is the straight line.
+    Source: ZeroSearch (arXiv:2505.04588), curriculum.
+    """
+    done, base = min(1.0, step / annealing.steps), annealing.base
+    progress = done if base == 1 else (base**done - 1) / (base - 1)
+    return annealing.start + (annealing.end - annealing.start) * progress
+
+
+@dataclass(frozen=True)
+class ByUncertainty(RoutingPolicy):
+    """Real when a mean log-probability (nats per token) is below `threshold`, imagined otherwise.
+
+    `of` "query": of the action's tokens, before anybody is asked. "observation": of what was imagined; an imagined
+    observation that failed, is empty or had to be repaired counts as unsure.
+    """
+
+    of: Literal["query", "observation"]
+    threshold: float
+
+    async def choose(self, action: Action, context: Context) -> str:
+        """Judge the query, or imagine first; raises `ConfigError` without log-probabilities."""
+        if self.of == "observation":
+            return WORLD_MODEL
+        return REAL if self._is_unsure(context.action_logprobs) else WORLD_MODEL
+
+    async def review(self, observation: Observation, context: Context) -> str | None:
+        """Judge what was imagined; raises `ConfigError` without log-probabilities."""
+        if self.of == "query":
+            return None
+        if observation.outcome is not Outcome.OK or any(observation.counts.get(name) for name in _REPAIRS):
+            return REAL
+        if observation.generation is None:
+            raise ConfigError(
+                "routing.uncertainty.of=observation reads log-probabilities, but the imagined observation is text "
+                "(world_model.author=model): use author=self or author=frozen, or uncertainty.of=query"
+            )
+        return REAL if self._is_unsure(observation.generation.logprobs) else None
+
+    def _is_unsure(self, logprobs: Sequence[float] | None) -> bool:
+        if not logprobs:
+            raise ConfigError(
+                f"routing.uncertainty.of={self.of} reads log-probabilities, but the engine reported none: "
+                "set actor_rollout_ref.rollout.calculate_log_probs=true"
+            )
+        # written so that a mean that is not a number is unsure
+        return not sum(logprobs) / len(logprobs) >= self.threshold
+
+
+@dataclass(frozen=True)
+class WithBudget(RoutingPolicy):
+    """Another policy, until the real calls of the training step are spent; then everything is imagined.
+
+    A call is taken before the real tool is asked, so the budget is never exceeded, and given back when the answer
+    came from a cache or a tape. A call that failed or ran into a time limit was made. Other splits have no budget.
+    """
+
+    policy: RoutingPolicy
+    budget: Budget
+
+    async def choose(self, action: Action, context: Context) -> str:
+        """What the policy says, but "world_model" for "real" when the budget is spent."""
+        name = await self.policy.choose(action, context)
+        return name if await self._affords(name, context) else WORLD_MODEL
+
+    async def review(self, observation: Observation, context: Context) -> str | None:
+        """What the policy says, but keep the observation when the budget is spent."""
+        name = await self.policy.review(observation, context)
+        return name if name is not None and await self._affords(name, context) else None
+
+    async def settle(self, name: str, observation: Observation, context: Context) -> None:
+        """Give the call back unless a tool was asked."""
+        await self.policy.settle(name, observation, context)
+        if name == REAL and context.split == "train" and observation.origin is not Origin.REAL:
+            await self.budget.give_back(context.step)
+
+    async def _affords(self, name: str, context: Context) -> bool:
+        if name != REAL or context.split != "train":
+            return True
+        return await self.budget.take(_known_step(context, "routing.real_calls_per_step"))
+
+
+def build_policy(settings: RoutingSettings, budget: Budget | None) -> RoutingPolicy:
+    """Build the policy of a recipe; without `budget` the real calls per step are counted for this process alone."""
+    policy = _unlimited(settings)
+    if settings.real_calls_per_step is None:
+        return policy
+    return WithBudget(policy, LocalBudget(settings.real_calls_per_step) if budget is None else budget)
+
+
+def _unlimited(settings: RoutingSettings) -> RoutingPolicy:
+    if settings.policy == "steps":
+        return ByStep(settings.phases)
+    if settings.policy == "probability":
+        return ByProbability(settings.annealing, settings.seed)
+    if settings.policy == "uncertainty":
+        return ByUncertainty(settings.uncertainty.of, settings.uncertainty.threshold)
+    return Fixed(settings.environment)
+
+
+def _known_step(context: Context, needed_by: str) -> int:
+    if context.step < 0:
+        raise ConfigError(
+            f"{needed_by} needs the training step, but the rollout was given none: pass metadata['global_step'] "
+            "(verl's V1 trainer does, trainer.use_v1=true)"
+        )
+    return context.step
+
+
+def _row(context: Context) -> str:
+    extra = context.metadata.get("extra_info")
+    index = extra.get("index") if isinstance(extra, Mapping) else None
+    row = context.metadata.get("uid") if index is None else index
+    return str(tuple(context.ids)) if row is None else str(row)
+
+
+# How many real calls a training step may still make.
+#
+#     await budget.take(step)        True: one call of this step is yours; False: the step's budget is spent
+#     await budget.give_back(step)   it was not needed after all, because the answer came from a cache
+#
+# All workers of a run must share one budget: `verl_adapters.budget` keeps it in a Ray actor.
+
+
+# steps whose rollouts may still be under way when a later step has begun; asynchronous training overlaps a few
+_KEPT_STEPS = 100
+
+
+class Budget(Protocol):
+    """Counts real calls by training step."""
+
+    async def take(self, step: int) -> bool:
+        """Take one call of a step; False when none is left."""
+        ...
+
+    async def give_back(self, step: int) -> None:
+        """Return a call that was taken and not made."""
+        ...
+
+
+class LocalBudget:
+    """A budget of `calls_per_step` for one process; exact for any number of rollouts on one event loop.
+
+    Steps more than 100 behind the newest are forgotten: they have no call left, so the budget is never exceeded.
+    """
+
+    def __init__(self, calls_per_step: int) -> None:
+        self.calls_per_step = calls_per_step
+        self.taken: dict[int, int] = {}
+
+    async def take(self, step: int) -> bool:
+        """Take one call of a step; False when none is left."""
+        newest = max(step, max(self.taken, default=step))
+        taken = self.taken.get(step, 0)
+        if taken >= self.calls_per_step or step <= newest - _KEPT_STEPS:
+            return False
+        self.taken[step] = taken + 1
+        for old in [each for each in self.taken if each <= newest - _KEPT_STEPS]:
+            del self.taken[old]
+        return True
+
+    async def give_back(self, step: int) -> None:
+        """Return a call that was taken and not made; nothing happens for a step that is forgotten."""
+        if self.taken.get(step, 0) > 0:
+            self.taken[step] -= 1

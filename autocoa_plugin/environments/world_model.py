@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from ..engines.base import FinishReason, Generation
 from ..errors import EngineError, ToolTimeoutError, ToolUnavailableError
 from ..protocol import Action, Tool
+from ..settings import WorldModelSettings
 from .base import Context, Observation, Origin, Outcome
 from .repair import Repaired, repair_ids, repair_text
-from .settings import WorldModelSettings
 
 if TYPE_CHECKING:
     from .authors import Author
+
 
 _MAX_STOPS = 4  # OpenAI's limit, and vLLM's server's; what is not stopped at is cut away (`repair.py`)
 _DISCARDED = "discarded_observation_tokens"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -15,14 +17,13 @@ import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import tantivy
 
 from ..errors import ConfigError, ToolResponseError
-from . import manifest
-from .analysis import ANALYZER_NAME, QueryMaker, passage_analyzer
-from .base import Document, check_top_k
+from .base import Document, check_top_k, encodable
 
 
 class EmbeddedIndex:
@@ -33,7 +34,7 @@ class EmbeddedIndex:
 
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
         self.folder = Path(folder)
-        if manifest.load(self.folder) is None:
+        if load(self.folder) is None:
             raise ConfigError(
                 f"{self.folder} holds no index of this version; run: autocoa index build CORPUS -o FOLDER"
             )
@@ -90,7 +91,7 @@ def shared_index(folder: str | Path) -> EmbeddedIndex:
     """Return this process's one `EmbeddedIndex` of `folder`, opened at the first call and after a rebuild."""
     folder = Path(folder).resolve()
     with _opening:
-        return _shared(folder, manifest.load(folder))
+        return _shared(folder, load(folder))
 
 
 def _is_lockable(folder: Path) -> bool:
@@ -102,5 +103,137 @@ _opening = threading.Lock()
 
 
 @functools.lru_cache(maxsize=16)
-def _shared(folder: Path, built: manifest.Manifest | None) -> EmbeddedIndex:
+def _shared(folder: Path, built: Manifest | None) -> EmbeddedIndex:
     return EmbeddedIndex(folder)
+
+
+# How passages and queries become terms, and terms a BM25 query.
+#
+#     "Who is Alû's mother?"  ->  alu, mother     (lower case, no accents, English stems, no stop words)
+#
+# Queries are never parsed: a query is a bag of terms and has no syntax, so no character in it can be an error. Stop
+# words stay in the index and leave queries only where another word remains, so that "The Who" finds the band.
+# Settings and their measured recall: benchmarks/results/retrieval.md.
+
+
+ANALYZER_NAME = "autocoa_english_v1"  # in the manifest: an index built with another analyzer is built again
+MAX_QUERY_TERMS = 64  # distinct; the longest of 100 HotpotQA questions has 32; bounds the cost of a 10 kB query
+MAX_TERM_BYTES = 64  # longer "words" are base64 and the like
+
+_SEARCHED_FIELDS = ("title", "text")  # summed with equal weight
+
+
+def schema() -> tantivy.Schema:
+    """Describe a passage: all three fields stored, title and text indexed with frequencies and without positions."""
+    builder = tantivy.SchemaBuilder()
+    builder.add_bytes_field("id", stored=True)
+    for name in _SEARCHED_FIELDS:
+        builder.add_text_field(name, stored=True, tokenizer_name=ANALYZER_NAME, index_option="freq")
+    return builder.build()
+
+
+def passage_analyzer() -> tantivy.TextAnalyzer:
+    """Return the analyzer of indexed text, which keeps stop words."""
+    return _analyzer(keep_stop_words=True)
+
+
+class QueryMaker:
+    """Turns any string into a query."""
+
+    def __init__(self) -> None:
+        self._schema = schema()
+        self._content_words = _analyzer(keep_stop_words=False)
+        self._all_words = _analyzer(keep_stop_words=True)
+
+    def terms(self, text: str) -> list[str]:
+        """Return the first `MAX_QUERY_TERMS` distinct terms of a query in order; may be empty."""
+        text = encodable(text)
+        terms = self._content_words.analyze(text) or self._all_words.analyze(text)
+        return list(dict.fromkeys(terms))[:MAX_QUERY_TERMS]
+
+    def query(self, text: str) -> tantivy.Query:
+        """Return the query that scores a passage by the BM25 of every term in title and in text.
+
+        It is one flat disjunction of terms, the only shape for which tantivy skips blocks that cannot reach the
+        top (block-max WAND).
+        """
+        return tantivy.Query.boolean_query(
+            [
+                (tantivy.Occur.Should, tantivy.Query.term_query(self._schema, field, term, index_option="freq"))
+                for field in _SEARCHED_FIELDS
+                for term in self.terms(text)
+            ]
+        )
+
+
+def _analyzer(*, keep_stop_words: bool) -> tantivy.TextAnalyzer:
+    builder = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    builder = builder.filter(tantivy.Filter.remove_long(MAX_TERM_BYTES)).filter(tantivy.Filter.lowercase())
+    builder = builder.filter(tantivy.Filter.ascii_fold())
+    if not keep_stop_words:
+        builder = builder.filter(tantivy.Filter.stopword("english"))
+    return builder.filter(tantivy.Filter.stemmer("english")).build()
+
+
+# What an index was built from, so that it is built once and found again.
+
+
+FILE_NAME = "autocoa_index.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Identity of a corpus file and of the program that indexed it; `passages` is the number of passages inside."""
+
+    engine: str
+    analyzer: str
+    corpus_bytes: int
+    corpus_mtime_ns: int
+    corpus_sha256: str
+    passages: int = 0
+
+
+def engine_version() -> str:
+    """Return the engine's name with its index format, e.g. "tantivy index_format v7"."""
+    return "tantivy " + getattr(tantivy, "__version__", "").partition(" ")[2]
+
+
+def describe(corpus: Path, passages: int = 0) -> Manifest:
+    """Describe a corpus as it is now; reads the file once, for its SHA-256."""
+    status = corpus.stat()
+    with open(corpus, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Manifest(engine_version(), ANALYZER_NAME, status.st_size, status.st_mtime_ns, digest, passages)
+
+
+def load(folder: Path) -> Manifest | None:
+    """Read the manifest of an index; None when `folder` holds no index this version can read."""
+    try:
+        manifest = Manifest(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return manifest if (manifest.engine, manifest.analyzer) == (engine_version(), ANALYZER_NAME) else None
+
+
+def save(manifest: Manifest, folder: Path) -> None:
+    """Write the manifest into an index folder."""
+    (folder / FILE_NAME).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+
+
+def is_current(folder: Path, corpus: Path) -> bool:
+    """Tell whether `folder` holds an index of exactly this corpus.
+
+    Size and modification time decide; where only the time differs (a fresh clone, a copy), the SHA-256 does. An index
+    whose corpus file is gone counts as current: it holds all the passages itself.
+    """
+    manifest = load(folder)
+    if manifest is None:
+        return False
+    if not corpus.exists():
+        return True
+    status = corpus.stat()
+    if status.st_size != manifest.corpus_bytes:
+        return False
+    if status.st_mtime_ns == manifest.corpus_mtime_ns:
+        return True
+    return replace(describe(corpus), corpus_mtime_ns=0, passages=0) == replace(manifest, corpus_mtime_ns=0, passages=0)

@@ -8,21 +8,32 @@ A reader therefore sees a whole index or none. Searching belongs to `index`.
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import tantivy
 from filelock import FileLock
 from tqdm import tqdm
 
 from ..errors import ConfigError, DataError
-from . import manifest
-from .analysis import ANALYZER_NAME, passage_analyzer, schema
-from .base import Document
-from .corpus import read_corpus
-from .index import EmbeddedIndex, shared_index
+from .base import Document, encodable, split_contents
+from .index import (
+    ANALYZER_NAME,
+    FILE_NAME,
+    EmbeddedIndex,
+    describe,
+    is_current,
+    passage_analyzer,
+    save,
+    schema,
+    shared_index,
+)
 
 WRITER_BYTES = 512_000_000  # memory of the writer; a larger one leaves fewer segments to merge
 
@@ -49,9 +60,9 @@ def open_or_build(
     Raises as `build_index` does.
     """
     corpus, folder = Path(corpus), Path(folder)
-    if not manifest.is_current(folder, corpus):
+    if not is_current(folder, corpus):
         with _lock(folder):
-            if not manifest.is_current(folder, corpus):  # another process may have built it while this one waited
+            if not is_current(folder, corpus):  # another process may have built it while this one waited
                 _build(corpus, folder, threads, writer_bytes, progress)
     return shared_index(folder)
 
@@ -68,9 +79,9 @@ def _build(corpus: Path, folder: Path, threads: int, writer_bytes: int, progress
     _remove_leftovers(folder)
     building = Path(tempfile.mkdtemp(prefix=_building_prefix(folder), dir=folder.parent))
     try:
-        before = manifest.describe(corpus)
+        before = describe(corpus)
         passages = _write(corpus, building, threads, writer_bytes, progress)
-        manifest.save(replace(before, passages=passages), building)
+        save(replace(before, passages=passages), building)
         _make_readable(building)
         _put_in_place(building, folder)
     finally:
@@ -100,7 +111,7 @@ def _engine_document(passage: Document) -> tantivy.Document:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / manifest.FILE_NAME).exists():
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE_NAME).exists():
         raise ConfigError(f"{folder} is not empty and holds no index of ours; name another folder or empty it")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file; an index needs a folder")
@@ -129,3 +140,55 @@ def _put_in_place(building: Path, folder: Path) -> None:
         folder.rename(building.with_name(building.name + "-old"))
     building.rename(folder)
     _remove_leftovers(folder)
+
+
+# Reads a corpus: one JSON object per line, as {"id", "title", "text"} or as FlashRAG's {"id", "contents"}.
+#
+# Lines are streamed, so the size of a corpus is bounded by the disk. `.gz` files are read as they are.
+
+
+def read_corpus(path: Path, on_bytes: Callable[[int], object] | None = None) -> Iterator[Document]:
+    """Yield the passages of a corpus in file order; blank lines are skipped.
+
+    `on_bytes` is told after each line how many bytes of the file have been read so far.
+    Raises `DataError` naming file and line when a line is not a passage or the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as raw:
+            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    yield _passage(line, f"{path}:{number}")
+                if on_bytes:
+                    on_bytes(raw.tell())
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot read the corpus ({type(error).__name__}: {error})") from error
+
+
+def _passage(line: bytes, place: str) -> Document:
+    row = _row(line, place)
+    identifier = row.get("id")
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+        raise DataError(f"{place}: 'id' must be a string or an integer, got {identifier!r}")
+    if "contents" in row and "text" not in row:
+        title, text = split_contents(_string(row, "contents", place))
+    else:
+        title, text = _string(row, "title", place), _string(row, "text", place)
+    return Document(encodable(str(identifier)), encodable(title), encodable(text))
+
+
+def _row(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not JSON ({error}): {line[:80]!r}") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{place}: expected an object with 'id', 'title', 'text', got {type(row).__name__}")
+    return row
+
+
+def _string(row: dict[str, Any], field: str, place: str) -> str:
+    value = row.get(field)
+    if not isinstance(value, str):
+        raise DataError(f"{place}: {field!r} must be a string, got {value!r:.80}; expected 'id', 'title', 'text'")
+    return value

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..errors import ConfigError, ToolError, ToolResponseError, ToolTimeoutError, ToolUnavailableError
 from .base import Document, check_top_k, encodable
-from .wire import MAX_DOCUMENT_CHARS
+from .client import MAX_DOCUMENT_CHARS
 
 _NOTHING_FOUND = "No results found"  # ddgs raises its base exception with this text for an empty result
 

@@ -59,7 +59,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return _print_commands(plan_runs(plan))
 
-    from ..launch.process import LaunchError
+    from ..runs.process import LaunchError
     from .result import results_table
     from .run import run_stages
 
@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _print_commands(runs: Sequence[Any]) -> int:
-    from .command import stage_command, stage_environment
+    from .made_with import stage_command, stage_environment
 
     for run in runs:
         environment = stage_environment(run, run.folder / "launches" / "000" / "metrics.jsonl")

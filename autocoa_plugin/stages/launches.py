@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..launch.metrics import last_step, merge_steps
-from .identity import write_json
+from ..runs.identity import write_json
+from ..runs.process import last_step, merge_steps
 
 _TRACKER = "latest_checkpointed_iteration.txt"
 _END_BYTES = 1 << 14

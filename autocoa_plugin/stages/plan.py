@@ -10,17 +10,15 @@ A folder is named after the path of stages so far, so runs with a common beginni
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.record_files import find_set
 from ..errors import ConfigError
-from .data_files import find_files
-from .overrides import split_overrides
-from .prompts import check_saving, first_prompt
-from .recipe import recipe_files, recipe_value
-from .registry import STAGES, Stage, get_stage
+from ..runs.files import is_pending
+from .registry import STAGES, DataFiles, Stage, get_stage, key_of, recipe_files, recipe_value, split_overrides
 
 
 @dataclass(frozen=True)
@@ -125,3 +123,131 @@ def _start_model(model: str | Path) -> str:
     if folder.is_dir() and not (folder / "config.json").is_file():
         raise ConfigError(f"--model {model} is no Hugging Face checkpoint: it has no config.json")
     return str(folder.absolute()) if folder.is_dir() else str(model)
+
+
+# RL stages of one path share a file of prompts: where each begins in it, and whether it hands a model over at all.
+#
+#     rl1: 80 steps of 48 prompts ─> rl2: autocoa.first_prompt=3840
+#
+# Read from recipes and overrides before anything runs, so that `--dry-run` shows it and a mistake costs nothing.
+
+
+FIRST_PROMPT = "autocoa.first_prompt"
+_FILES = "data.train_files"
+
+
+def first_prompt(run: StageRun, before: Sequence[StageRun]) -> int:
+    """How many prompts of its training file the RL stages in `before` have used; an override of the key wins.
+
+    Raises `ConfigError` when the steps or prompts per step of an earlier stage are not known in advance.
+    """
+    if FIRST_PROMPT in map(key_of, run.overrides):
+        return _number(run, FIRST_PROMPT)
+    same = [each for each in before if each.stage.is_rl and each.files.get(_FILES) == run.files.get(_FILES)]
+    if not same:
+        return 0
+    last = same[-1]
+    return last.first_prompt + _number(last, "trainer.total_training_steps") * _number(last, "data.train_batch_size")
+
+
+def check_saving(run: StageRun) -> None:
+    """Refuse, with `ConfigError`, settings under which verl's RL trainer does not even save its last step."""
+    every = run.value("trainer.save_freq")
+    if isinstance(every, int) and every <= 0:
+        name = run.stage.name
+        raise ConfigError(
+            f"{name}: trainer.save_freq={every} saves nothing, so there is no model to hand over: give a number, "
+            f"such as {name}:trainer.save_freq=1000000 for the last step only"
+        )
+
+
+def _number(run: StageRun, key: str) -> int:
+    value = run.value(key)
+    if type(value) is not int:
+        name = run.stage.name
+        raise ConfigError(
+            f"{name}: {key} is {value!r}, expected a number: a later stage goes on after the prompts of this one; "
+            f"give {name}:{key}=..., or {FIRST_PROMPT}=... to the later stage"
+        )
+    return value
+
+
+# Which files a stage trains on: those an override names, else those of the data folder with the stage's names.
+#
+#     <data>/pairs.parquet   <data>/coa.jsonl   <data>/stages/pairs.parquet        the first that is there
+#     <data>/coa-00000-of-00002.parquet   <data>/coa-00001-of-00002.parquet        both, where a list is wanted
+#
+# A world folder (`autocoa tinyworld build`) is such a folder, and so is one of `autocoa synthesize`. What stands in the
+# files is for `data/` to read.
+
+
+_SUFFIXES = (".parquet", ".jsonl")
+_SUBFOLDERS = ("", "stages")
+
+
+def find_files(stage: Stage, folder: Path | None, overrides: Sequence[str]) -> dict[str, tuple[Path, ...]]:
+    """Return the files by key of the stage's configuration; keys without a file are left out.
+
+    Raises `ConfigError` when a file the stage needs is neither in the folder nor named by an override, and when the
+    folder's files are half replaced; `DataError` when a shard is missing.
+    """
+    found: dict[str, tuple[Path, ...]] = {}
+    for wanted in stage.data:
+        named = _named(wanted.key, overrides)
+        files = named if named is not None else _in_folder(stage, wanted, folder)
+        if files:
+            found[wanted.key] = tuple(files)
+    return found
+
+
+def _named(key: str, overrides: Sequence[str]) -> list[Path] | None:
+    values = [text.partition("=")[2] for text in overrides if key_of(text) == key]
+    if not values:
+        return None
+    names = [name.strip(" '\"") for name in values[-1].strip(" []").split(",")]
+    files = [Path(name).expanduser().absolute() for name in names if name not in ("", "null")]
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise ConfigError(f"{key}: {missing[0]} does not exist")
+    return files
+
+
+def _in_folder(stage: Stage, wanted: DataFiles, folder: Path | None) -> list[Path]:
+    if folder is None:
+        if not wanted.names:
+            return []
+        raise ConfigError(f"stage {stage.name} has no data: give --data FOLDER or {stage.name}:{wanted.key}=...")
+    folder = folder.expanduser().absolute()
+    _check_whole(folder)
+    needed = [_first(folder, name, wanted.as_list) for name in wanted.names]
+    for name, files in zip(wanted.names, needed, strict=True):
+        if not files:
+            looked = " or ".join(f"{each}{suffix}" for each in name.split("|") for suffix in _SUFFIXES)
+            raise ConfigError(f"stage {stage.name} needs {looked} in {folder} or {folder / 'stages'}: there is none")
+    optional = [_first(folder, name, wanted.as_list) for name in wanted.optional]
+    return [file for files in (*needed, *optional) for file in files]
+
+
+def _first(folder: Path, names: str, as_list: bool) -> Sequence[Path]:
+    found = (_files(folder / sub, name, suffix, as_list) for name, sub, suffix in _candidates(names.split("|")))
+    return next((files for files in found if files), ())
+
+
+def _candidates(names: Iterable[str]) -> Iterable[tuple[str, str, str]]:
+    return ((name, sub, suffix) for name in names for sub in _SUBFOLDERS for suffix in _SUFFIXES)
+
+
+def _files(folder: Path, name: str, suffix: str, as_list: bool) -> Sequence[Path]:
+    if as_list:
+        return find_set(folder, name, suffix)
+    file = folder / f"{name}{suffix}"
+    return (file,) if file.is_file() else ()
+
+
+def _check_whole(folder: Path) -> None:
+    for each in (folder / sub for sub in _SUBFOLDERS):
+        if is_pending(each):
+            raise ConfigError(
+                f"{each}: its files were being replaced when something interrupted it, old and new stand side by side: "
+                "run the command that makes them once more"
+            )

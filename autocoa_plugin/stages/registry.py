@@ -13,10 +13,14 @@ What a stage does is its recipe's business; how its command line is built from t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
+from typing import Any
 
 from ..errors import ConfigError, nearest
+from ..runs.identity import flatten
 
 
 @dataclass(frozen=True)
@@ -124,3 +128,110 @@ def get_stage(name: str, registry: Mapping[str, Stage] = STAGES) -> Stage:
     if name not in registry:
         raise ConfigError(f"no stage {name!r}{nearest(name, registry)}; there are {', '.join(registry)}")
     return registry[name]
+
+
+# What a recipe says, read from its files; composing them for a launch is hydra's work, in the program's own process.
+#
+#     rl_base.yaml ─> rl_stage1_simulated.yaml ─> hardware/cpu.yaml ─> setting/tinyworld.yaml      later ones win
+#
+# Only files of ours are read: a key that verl alone sets is not known here.
+
+
+def recipe_files(stage: Stage, hardware: str | None, setting: str | None) -> list[str]:
+    """Return the files that a stage's configuration is composed of, in hydra's order, relative to `recipes/`.
+
+    Raises `ConfigError` for a recipe or overlay that is missing.
+    """
+    overlays = {stage.hardware_group: hardware, "setting": stage.setting.format(setting) if setting else None}
+    return list(_files(f"{stage.recipe}.yaml", overlays))
+
+
+def read_recipe(file: str) -> dict[str, Any]:
+    """Read one file of `recipes/`; raises `ConfigError` when it is missing."""
+    import yaml
+
+    path = resources.files("autocoa_plugin.recipes").joinpath(file)
+    if not path.is_file():
+        raise ConfigError(f"there is no recipes/{file}")
+    return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def recipe_value(key: str, files: Sequence[str], overrides: Sequence[str]) -> Any:
+    """Return the value that a dotted key gets from the files and then the overrides, None when nobody says."""
+    import yaml
+
+    value = None
+    for file in files:
+        value = flatten(read_recipe(file)).get(key, value)
+    for override in overrides:
+        if key_of(override) == key:
+            value = yaml.safe_load(override.partition("=")[2])
+    return value
+
+
+def _files(file: str, overlays: Mapping[str, str | None]) -> Iterator[str]:
+    folder = file.rpartition("/")[0]
+    defaults = read_recipe(file).get("defaults", ["_self_"])
+    for entry in defaults:
+        group, name = next(iter(entry.items())) if isinstance(entry, Mapping) else ("", entry)
+        name = overlays.get(group) or name
+        inner = "/".join(part for part in (folder, group, f"{name}.yaml") if part)
+        if name == "_self_":
+            yield file
+        elif name is not None and (group in overlays or _is_ours(inner)):
+            yield from _files(inner, overlays)
+
+
+def _is_ours(file: str) -> bool:
+    return resources.files("autocoa_plugin.recipes").joinpath(file).is_file()
+
+
+# Overrides of a run, "key=value" or "sft2:key=value", told apart by the stage they are for.
+#
+# What a key means is hydra's and the recipe's business; refused here are only those that the stages set themselves.
+
+
+# "sft2:data.train_batch_size=16"; hydra's own colons stand behind the "="
+_FOR_STAGE = re.compile(r"(?P<stage>\w+):(?P<override>[^=]*=.*|~.*)", re.DOTALL)
+_OWN = {
+    "trainer.default_local_dir": "FOLDER",
+    "trainer.resume_mode": "--fresh, or delete the stage's folder",
+    "hardware": "--hardware",
+    "hardware_sft": "--hardware",
+    "setting": "--setting",
+    "model.path": "--model",
+    "actor_rollout_ref.model.path": "--model",
+}
+
+
+def split_overrides(
+    texts: Sequence[str], stages: Sequence[str], registry: Mapping[str, Stage]
+) -> dict[str, tuple[str, ...]]:
+    """Return hydra's overrides by stage, in their order.
+
+    Raises `ConfigError` for one that is no override, names a stage that is not among `stages`, or sets a key that the
+    stages set themselves.
+    """
+    split: dict[str, tuple[str, ...]] = dict.fromkeys(stages, ())
+    for text in texts:
+        match = _FOR_STAGE.fullmatch(text)
+        names, override = ([match["stage"]], match["override"]) if match else (stages, text)
+        if match and get_stage(match["stage"], registry).name not in stages:
+            raise ConfigError(
+                f"override {text!r} is for stage {match['stage']}, which is not one of {','.join(stages)}"
+            )
+        _check(override)
+        split.update({name: (*split[name], override) for name in names})
+    return split
+
+
+def key_of(override: str) -> str:
+    """The key of a hydra override, without the signs that add or delete."""
+    return override.partition("=")[0].lstrip("+~")
+
+
+def _check(override: str) -> None:
+    if not (override.startswith("~") or "=" in override.lstrip("=")):
+        raise ConfigError(f"override {override!r} is not key=value")
+    if key_of(override) in _OWN:
+        raise ConfigError(f"override {override!r} is set by the stages themselves: use {_OWN[key_of(override)]}")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
-from .build_command import add_build
-from .evaluate_command import add_evaluate
+from ..errors import AutoCoAError, ConfigError
+from .base_model import BuildConfig
+from .pairs import PairSpan
 from .questions import Question, all_questions, train_questions, validation_questions
-from .relations import KINDS
+from .stage_config import StageConfig
 from .teacher import teacher_turns
-from .world import GROUPS, World, generate
+from .world import GROUPS, KINDS, World, generate
 
 if TYPE_CHECKING:
+    from .held_out import Progress
+
     Subparsers = argparse._SubParsersAction[Any]
 
 
@@ -80,3 +89,165 @@ def question_text(world: World, question: Question) -> str:
         article = world.entities[hop.subject]
         lines += [f"  policy      {turn}", f"  environment {article.name} : {article.text}"]
     return "\n".join([*lines, f"  policy      {turns[-1]}"])
+
+
+# `autocoa tinyworld build FOLDER`: its options, and the `BuildConfig` they make.
+
+
+_DEFAULTS = BuildConfig()
+_STAGES = _DEFAULTS.stages
+_OWN = "each set's own"  # of an option that sets two sets whose defaults may differ
+
+
+def add_build(commands: Any) -> None:
+    """Register `build` with the subparsers of `tinyworld`."""
+    parser = commands.add_parser("build", help="write corpus, questions, stage data and base model to a folder")
+    parser.add_argument("folder", type=Path)
+    _number(parser, "--seed", int, _DEFAULTS.seed, "of the teacher's draws and the order of training questions")
+    _number(parser, "--coa", int, _STAGES.coa.count, "chains of action, stage 2")
+    _number(parser, "--cot", int, _STAGES.cot.count, "chains of thought, stages 2 and 3")
+    _number(parser, "--coa-stage3", int, _STAGES.coa_stage3.count, "chains of action, stage 3")
+    _number(parser, "--pairs", int, _STAGES.pairs.count, "contrastive pairs, stage 1")
+    _number(parser, "--replay", int, _STAGES.replay, "replayed lines of pre-training")
+    _shares(parser, "--hop-shares", None, "of 1, 2, 3 hops in coa and pairs")
+    _shares(parser, "--hop-shares-cot", _STAGES.cot.mix.hop_shares, "of 1, 2, 3 hops in cot")
+    _shares(parser, "--hop-shares-stage3", _STAGES.coa_stage3.mix.hop_shares, "of 1, 2, 3 hops in coa_stage3")
+    _number(parser, "--distractors", float, None, "share of observations, coa and pairs")
+    _number(parser, "--distractors-stage3", float, _STAGES.coa_stage3.mix.distractor_share, "the same for coa_stage3")
+    _number(parser, "--known-searched", float, _STAGES.coa.mix.known_searched, "share of known hops searched, coa")
+    _number(parser, "--tail-recalled", float, _STAGES.coa.mix.tail_recalled, "share of tail hops recalled, coa")
+    _number(parser, "--act-chosen-share", float, _STAGES.pairs.act_chosen_share, "of pairs in which acting is right")
+    _number(parser, "--misled-share", float, _STAGES.pairs.misled_share, "of needless searches, span trajectory")
+    spans = get_args(PairSpan)
+    parser.add_argument("--pair-span", choices=spans, default=_STAGES.pairs.span, help="where both sides of a pair end")
+    parser.set_defaults(run=run_build)
+
+
+def _number(parser: argparse.ArgumentParser, name: str, kind: type, default: float | None, text: str) -> None:
+    told = _OWN if default is None else default
+    parser.add_argument(name, type=kind, default=default, metavar="N", help=f"{text} (default: {told})")
+
+
+def _shares(parser: argparse.ArgumentParser, name: str, default: tuple[float, ...] | None, text: str) -> None:
+    told = _OWN if default is None else " ".join(map(str, default))
+    parser.add_argument(name, type=float, nargs=3, default=default, metavar="S", help=f"{text} (default: {told})")
+
+
+def run_build(arguments: argparse.Namespace) -> int:
+    """Build the folder and say where it is."""
+    from .world_files import build
+
+    files = build(
+        arguments.folder, build_config(arguments), report=lambda text: print(f"tinyworld: {text}", flush=True)
+    )
+    print(f"tinyworld: files in {files.folder}")
+    return 0
+
+
+def build_config(arguments: argparse.Namespace) -> BuildConfig:
+    """The config of parsed arguments; raises `ConfigError` for a share or a count out of range."""
+    return BuildConfig(seed=arguments.seed, stages=stage_config(arguments))
+
+
+def stage_config(arguments: argparse.Namespace) -> StageConfig:
+    """The stage data of parsed arguments; raises `ConfigError` as `build_config` does."""
+    a = arguments
+    given = {"hop_shares": a.hop_shares and tuple(a.hop_shares), "distractor_share": a.distractors}
+    shared = {name: value for name, value in given.items() if value is not None}
+    cot = replace(_STAGES.cot.mix, hop_shares=tuple(a.hop_shares_cot))
+    coa = replace(_STAGES.coa.mix, known_searched=a.known_searched, tail_recalled=a.tail_recalled, **shared)
+    stage3 = replace(
+        _STAGES.coa_stage3.mix, hop_shares=tuple(a.hop_shares_stage3), distractor_share=a.distractors_stage3
+    )
+    pairs = replace(
+        _STAGES.pairs,
+        count=a.pairs,
+        act_chosen_share=a.act_chosen_share,
+        misled_share=a.misled_share,
+        span=a.pair_span,
+        **shared,
+    )
+    return StageConfig(
+        cot=replace(_STAGES.cot, count=a.cot, mix=cot),
+        coa=replace(_STAGES.coa, count=a.coa, mix=coa),
+        coa_stage3=replace(_STAGES.coa_stage3, count=a.coa_stage3, mix=stage3),
+        pairs=pairs,
+        replay=a.replay,
+    )
+
+
+# `autocoa tinyworld evaluate MODEL`: judge a model folder, print tables, write JSON and trajectories.
+
+
+def add_evaluate(commands: Subparsers) -> None:
+    """Register `evaluate`."""
+    parser = commands.add_parser("evaluate", help="judge a model folder without a server")
+    parser.add_argument("model", type=Path, help="a Hugging Face folder: <checkpoint>/global_step_90/huggingface")
+    parser.add_argument(
+        "--world",
+        type=Path,
+        default=Path("outputs/tinyworld"),
+        help="the world's files, built when missing (default: outputs/tinyworld)",
+    )
+    parser.add_argument("--out", type=Path, help="write everything measured to this JSON file")
+    parser.add_argument("--limit", type=int, help="at most so many questions of each group, and facts")
+    parser.add_argument("--trajectories", type=Path, help="dump the trajectories under this folder, as validation does")
+    parser.set_defaults(run=run_evaluate)
+
+
+def run_evaluate(arguments: argparse.Namespace) -> int:
+    """Run the command; an error of ours is one line and exit status 1."""
+    try:
+        _evaluate(arguments)
+    except AutoCoAError as error:
+        print(f"autocoa: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from ..dump import TrajectoryDump
+    from ..engines.model_folder import check_model_folder
+    from .held_out import evaluate, print_evaluation
+    from .world_files import Files
+
+    check_model_folder(arguments.model)  # before anything is imported that takes seconds
+    _refuse_what_is_there(arguments.trajectories)
+    dump = TrajectoryDump(arguments.trajectories) if arguments.trajectories else None
+    console = Console()
+    with _progress(console) as progress:
+        files = Files(arguments.world)
+        evaluation = evaluate(arguments.model, files, limit=arguments.limit, dump=dump, progress=progress)
+    console.print(f"{arguments.model}: {evaluation.parameters:,} parameters")
+    print_evaluation(evaluation, console)
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(json.dumps(evaluation.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _refuse_what_is_there(folder: Path | None) -> None:
+    """A dump appends, so trajectories of two models would be read as one."""
+    found = next(folder.glob("val/step_*.jsonl"), None) if folder else None
+    if found:
+        raise ConfigError(f"--trajectories {folder} already holds {found.name}: give a folder without trajectories")
+
+
+@contextmanager
+def _progress(console: Any) -> Iterator[Progress]:
+    """One bar, whose text is the part of the work; nothing where the output is no terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # "Loading weights" is over before it can be read
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("loading the model", total=None)
+        yield lambda part, done, total: bar.update(task, description=part, completed=done, total=total or None)

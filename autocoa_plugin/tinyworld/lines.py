@@ -13,9 +13,19 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from .relations import CHAINS, DOCUMENTS, KINDS, QUESTIONS, RELATIONS, relations_of, write_document
 from .teacher import recall_text, so_text
-from .world import Entity, World, draw_facts
+from .world import (
+    CHAINS,
+    DOCUMENTS,
+    KINDS,
+    QUESTIONS,
+    RELATIONS,
+    Entity,
+    World,
+    draw_facts,
+    relations_of,
+    write_document,
+)
 
 END = "<|im_end|>"
 

@@ -18,10 +18,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..config import require
-from .distractors import instead
-from .mistakes import false_memory, misreading
-from .plans import Distractions, HopShares, Plan, check_hop_shares, check_share, deal_questions, draw_distractions
 from .questions import Question, train_questions
+from .trajectories import (
+    Distractions,
+    HopShares,
+    Plan,
+    check_hop_shares,
+    check_share,
+    deal_questions,
+    draw_distractions,
+    false_memory,
+    instead,
+    misreading,
+)
 from .world import World
 
 PairSpan = Literal["step", "trajectory"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from .base_model import SHIPPED, build_model, write_checksums
 from .lines import Reading, sample_line
-from .probe import cloze_accuracy, copy_clozes, recall_clozes
+from .measures import cloze_accuracy, copy_clozes, recall_clozes
 from .tokenizer import build_tokenizer
 from .world import WORLD_SEED, World, generate
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from .relations import CHAINS, RELATIONS, Chain
-from .world import World, stable_hash
+from .world import CHAINS, RELATIONS, Chain, World, stable_hash
 
 VALIDATION_SIZES = {"1hop": 200, "2hop": 200, "3hop": 100, "known": 100}
 _VALIDATION_SEED = 1234  # fixed: figures of different runs are comparable only on the same questions

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..config import require
 from .pairs import PairSet
-from .plans import TeacherMix
+from .trajectories import TeacherMix
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,10 @@ from ..engines.base import Sampling
 from ..errors import AutoCoAError, ConfigError, ReplayError
 from ..ledger import FIELDS, entry_of
 from ..loop import rollout
-from ..rewards import Reward
+from ..rewards import Reward, gold_answers, judge
 from ..trajectory import StopReason, Trajectory
-from .chain_output import ChainOutput
+from .chain_output import FATAL, ChainOutput
 from .engine import VerlEngine
-from .fatal import FATAL
-from .golds import gold_answers, judge
 from .runtime import Runtime, shared_runtime
 
 _NOTHING = Reward(0.0, None, {**dict.fromkeys(METRICS, 0.0), "format": 0.0, "action_cost": 0.0}, ())

@@ -35,7 +35,7 @@ from verl.workers.utils.padding import no_padding_2_padding
 from ..errors import ConfigError, TrainingError
 from ..losses import masked_nats
 from .chain_output import OBSERVATION_MASK
-from .contrastive.jagged import number, parts
+from .contrastive.loss import number, parts
 from .run_ledger import real_keys
 
 TOKENS = "observation_tokens_per_mini_batch"

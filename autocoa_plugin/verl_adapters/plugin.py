@@ -11,15 +11,20 @@ verl swallows exceptions of plugins, so the outcome is kept in `STATUS`, said on
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 
 import verl  # half imported when verl loads us: only its version and its platforms are used below
 
 from .. import __version__
 from ..errors import AutoCoAError, EngineError, UnsupportedVersionError
+from . import resume
+from .after_import import after_import
 
 SUPPORTED_VERL = ">=0.9.1,<0.10"
 ENTRY_POINT = "autocoa"
@@ -57,9 +62,9 @@ def register(verl_version: str) -> Status:
     """Check the version and enable the CPU platform where it is wanted; never raises, see `Status.problem`."""
     try:
         check_version(verl_version)
-        from . import cpu, hooks
+        from . import cpu
 
-        hooks.arrange()
+        arrange()
         return Status(verl_version, platform="cpu" if cpu.enable_if_wanted(os.environ) else "")
     except AutoCoAError as error:
         return Status(verl_version, problem=error)
@@ -87,6 +92,35 @@ def require_registered() -> None:
             f"verl finds no plugin {ENTRY_POINT!r}: autocoa_plugin is importable but not installed; "
             "run `pip install -e .` in its folder"
         )
+
+
+# What a recipe names and verl must already know: the trainer mode, `${autocoa.file:...}` and `${autocoa.max:...}`.
+#
+# Called in every process that imports verl, so nothing heavy is imported here.
+
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def arrange() -> None:
+    """Make both known; the second call does nothing new."""
+    from omegaconf import OmegaConf
+
+    # verl reads the agent-loop file from an absolute path only, and a wheel may lie anywhere
+    OmegaConf.register_new_resolver("autocoa.file", package_file, replace=True)
+    # a micro-batch must hold the longest row: hardware overlays say ${autocoa.max:768,${data.max_length}}
+    OmegaConf.register_new_resolver("autocoa.max", max, replace=True)
+    after_import("verl.trainer.ppo.v1", _register_trainer)
+    resume.arrange()
+
+
+def package_file(relative: str) -> str:
+    """Absolute path of a file of the installed package."""
+    return str(_PACKAGE / relative)
+
+
+def _register_trainer(_module: ModuleType) -> None:
+    importlib.import_module(f"{__package__}.trainer")  # registers itself under its trainer mode
 
 
 STATUS = register(verl.__version__)

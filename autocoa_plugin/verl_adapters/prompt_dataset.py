@@ -11,11 +11,12 @@ Written against verl 0.9.1, `verl/utils/dataset/rl_dataset.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
-from .prompt_order import order_of
+from ..errors import ConfigError, DataError
 
 
 class PromptDataset(RLHFDataset):
@@ -53,3 +54,50 @@ class PromptDataset(RLHFDataset):
 
 def _listed(files: Any) -> list[str]:
     return [files] if isinstance(files, str) else [str(file) for file in files or []]
+
+
+# The order in which verl trains on a file of prompts, and how a later launch goes on in it: `autocoa.first_prompt`.
+#
+#     7 prompts, 2 a step      one run, or stage 1              a b | c d | e f | a b | c d | e f | ...
+#                              stage 2 after two steps                     first_prompt=4: e f | a b | ...
+#
+# So two launches see what one run of both sees, prompt by prompt. What is left over at the end of the file (g) is never
+# trained on, with or without us: verl's loader drops what fills no step, and repeats the rest.
+# Written against verl 0.9.1, `_init_dataloader` of `verl/trainer/ppo/v1/trainer_base.py`. Imports nothing of verl.
+
+
+DATA_SET = ("pkg://autocoa_plugin.verl_adapters.prompt_dataset", "PromptDataset")
+"""`data.custom_cls.path` and `data.custom_cls.name` of the data set that follows `order_of`."""
+
+
+def order_of(prompts: int, config: Any) -> Sequence[int]:
+    """Return the order of so many training prompts; `config` is verl's data key, with ours in it as `autocoa`.
+
+    The file without its left-over end is turned by `first_prompt`; the end stays where it is.
+    Raises `DataError` when the prompts do not fill a step, and what `check_order` raises.
+    """
+    check_order(config)
+    step = config.get("gen_batch_size") or config.train_batch_size  # what verl's loader takes at once
+    used = prompts - prompts % step
+    if used == 0:
+        raise DataError(f"data.train_files has {prompts} prompts, fewer than data.train_batch_size={step}")
+    first = first_prompt(config) % used
+    return range(prompts) if first == 0 else [*range(first, used), *range(first), *range(used, prompts)]
+
+
+def check_order(config: Any) -> None:
+    """Refuse, with `ConfigError`, to go on in an order that is drawn anew, or with a data set that starts over."""
+    first = first_prompt(config)
+    if first and config.get("shuffle"):
+        raise ConfigError(f"autocoa.first_prompt={first} needs data.shuffle=false: a drawn order cannot be continued")
+    if first and not (config.get("custom_cls") or {}).get("path"):
+        path, name = DATA_SET
+        raise ConfigError(
+            f"autocoa.first_prompt={first} is not looked at by verl's own data set: give "
+            f"data.custom_cls.path={path} data.custom_cls.name={name}"
+        )
+
+
+def first_prompt(config: Any) -> int:
+    """How many prompts of the training file are skipped, by verl's data key; 0 when nothing is said."""
+    return int((config.get("autocoa") or {}).get("first_prompt") or 0)

@@ -8,6 +8,8 @@ Written against verl 0.9.1, `verl/trainer/sft_trainer.py::create_sft_dataset` an
 
 from __future__ import annotations
 
+import functools
+import importlib
 import json
 import os
 import random
@@ -23,8 +25,9 @@ from tqdm import tqdm
 from ..data.corpus import Corpus, Report
 from ..data.rows import TokenRow
 from ..data.settings import SftSettings, load_sft_settings
-from ..tokenizer_check import check_tokenizer
-from .row_names import register
+from ..errors import ConfigError
+from ..tokenization import check_tokenizer
+from .contrastive.loss import check_finite
 
 T = TypeVar("T")
 
@@ -113,3 +116,105 @@ def tell(report: Report, config: Any, files: Sequence[str]) -> None:
 
 def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
+
+
+# Pairs, each with its replay rows, for the contrastive stage.
+#
+# An item is one group that must stay in one micro-batch:
+#
+#     {"rows": [chosen, rejected, replay, ..]}        replay_per_pair rows of replay
+#
+# Replay rows come from `data.replay_files` (CoT, CoA, text) in an order drawn by `autocoa.seed`. Without them the pair
+# loss, which sees one decision only, ruins the rest of the trajectory.
+
+
+class PairDataset(Dataset):
+    """Pair records and the replay that goes along; verl passes the constructor arguments by these names.
+
+    `names` has the id behind each row's number. Raises `ConfigError` when replay is wanted and there are no files.
+    """
+
+    def __init__(
+        self,
+        parquet_files: str | Sequence[str],
+        tokenizer: Any,
+        config: Any,
+        processor: Any = None,
+        max_samples: int = -1,
+    ) -> None:
+        settings = settings_of_data(config)
+        corpus = corpus_of(config, tokenizer)
+        pairs = corpus.pairs(file_list(parquet_files), progress=progress, limit=max_samples)
+        self.pairs = shuffled(pairs, settings.seed)
+        tell(corpus.report, config, file_list(parquet_files))
+        self.replay_per_pair = settings.contrastive.replay_per_pair if settings.contrastive else 0
+        self.replay = self._replay(config, tokenizer, settings.seed) if self.replay_per_pair else []
+        self.names = [pair.chosen.id for pair in self.pairs] + [row.id for row in self.replay]
+
+    def _replay(self, config: Any, tokenizer: Any, seed: int) -> list[TokenRow]:
+        files = config.get("replay_files")
+        if not files:
+            raise ConfigError("autocoa.contrastive.replay_per_pair > 0 needs data.replay_files=... (cot, coa or text)")
+        corpus = corpus_of(config, tokenizer)
+        rows = corpus.rows(file_list(files), progress=progress)
+        tell(corpus.report, config, file_list(files))
+        return shuffled(rows, seed)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> dict[str, list[dict[str, torch.Tensor]]]:
+        pair = self.pairs[index]
+        rows = [tensors(each, index) for each in (pair.chosen, pair.rejected)]
+        for position in range(self.replay_per_pair):
+            chosen = (index * self.replay_per_pair + position) % len(self.replay)
+            rows.append(tensors(self.replay[chosen], len(self.pairs) + chosen))
+        return {"rows": rows}
+
+
+# Numbers for rows, so that a tensor can say which record it came from.
+#
+# A batch carries numbers only; when a loss is not finite, the records behind it are named. Each process has its own
+# table, to which every data set adds its records.
+
+
+NAMES: list[str] = []
+"""Record ids; a row's number is its index here."""
+
+
+def register(names: Sequence[str]) -> int:
+    """Add the ids of a data set's records; returns the number of its first row."""
+    first = len(NAMES)
+    NAMES.extend(names)
+    return first
+
+
+# Stops verl's SFT trainer when a loss is not finite, naming the rows; verl itself would skip the step and go on.
+#
+# Our recipes arm it in the launching process (`preflight`); a launch without our callback runs verl as it is. The loss
+# itself is verl's, number for number. Upstream: verl/workers/utils/losses.py, `sft_loss`.
+
+
+def arm() -> None:
+    """Have every later use of verl's `sft_loss` checked; the second call does nothing.
+
+    Raises `UnsupportedVersionError` when verl has no such loss.
+    """
+    from .cpu.patches import require
+
+    module = importlib.import_module("verl.workers.utils.losses")
+    require(module, "sft_loss")
+    if not hasattr(module.sft_loss, "__wrapped__"):
+        vars(module).update(sft_loss=checked(module.sft_loss))
+
+
+def checked(sft_loss: Any) -> Any:
+    """Wrap a loss of verl's: it raises `TrainingError` naming the rows when its value is not finite."""
+
+    @functools.wraps(sft_loss)
+    def loss_of(*args: Any, model_output: Any, data: Any, **options: Any) -> Any:
+        loss, metrics = sft_loss(*args, model_output=model_output, data=data, **options)
+        check_finite(model_output["log_probs"], data, NAMES, loss=loss)
+        return loss, metrics
+
+    return loss_of

@@ -10,10 +10,27 @@ Nothing else is changed. Whether a folder may be resumed at all is `experiment.p
 
 from __future__ import annotations
 
+import json
+import os
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
-from ..errors import UnsupportedVersionError
+from filelock import BaseFileLock, FileLock, Timeout
+from omegaconf import DictConfig, OmegaConf
+
+from ..errors import ConfigError, UnsupportedVersionError
+from ..runs.identity import (
+    SPEED,
+    WRITING,
+    describe,
+    file_fingerprint,
+    flatten,
+    model_fingerprint,
+    setting_differences,
+    without,
+    write_json,
+)
 from .after_import import after_import
 from .cpu.patches import require
 
@@ -57,3 +74,113 @@ def restore_the_cpu_state_once(checkpoint_manager: ModuleType) -> None:
 
     vars(is_device_available)["repaired_by_autocoa"] = True
     vars(checkpoint_manager).update(is_device_available=is_device_available)
+
+
+# Keeps a launch from going on with another experiment's checkpoints, whichever launcher was used.
+#
+#     first launch    writes <trainer.default_local_dir>/experiment.json: what the run was made with
+#     later launches  resume_mode=auto and checkpoints there: must be made with the same, else one sentence and the end
+#
+# verl resumes from whatever lies in `trainer.default_local_dir`, and two runs of one recipe share that folder unless
+# told
+# otherwise. Compared are the model's and the data's content and every setting, except where things are written, how
+# fast they are computed (`stages.identity`) and how long the run is: to go on for longer is why one resumes.
+# Written against verl 0.9.1, `verl/utils/checkpoint/checkpoint_handler.py` and `verl/trainer/ppo/v1/trainer_base.py`.
+
+
+FILE_NAME = "experiment.json"
+TRACKER = "latest_checkpointed_iteration.txt"
+_LENGTH = ("trainer.total_*", "*optim.total_training_steps")
+# paths: their content is compared instead. data.autocoa is a copy of autocoa
+_PATHS = ("*model.path", "data.train_files", "data.replay_files", "data.tokenizer_folder", "data.autocoa.*")
+_MODEL = {"rl": "actor_rollout_ref.model.path", "sft": "model.path"}
+_FILES = ("data.train_files", "data.replay_files", "autocoa.search.corpus")
+# a lock ends with the process
+_CLAIMED: dict[Path, BaseFileLock] = {}
+
+
+def guard_resume(config: DictConfig, kind: Literal["rl", "sft"]) -> None:
+    """Let a launch resume its own checkpoints only, and have verl resume exactly; call it before training.
+
+    Under torchrun the first rank decides for all. The folder stays claimed until this process ends.
+    Raises `ConfigError` when the folder holds checkpoints of another experiment or of an unknown one, or when another
+    process is training in it.
+    """
+    arrange()
+    if kind == "sft" and os.environ.get("RANK", "0") != "0":
+        return
+    folder = Path(config.trainer.default_local_dir).expanduser().absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    _claim(folder)
+    made_with = describe_experiment(config, kind)
+    mode = config.trainer.get("resume_mode", "auto")
+    if mode == "disable":
+        _forget_checkpoints(folder)
+    elif mode == "auto" and not config.trainer.get("resume_from_path") and _has_checkpoints(folder):
+        return _compare(folder, made_with)
+    write_json(folder / FILE_NAME, {"kind": kind, "made_with": made_with})
+
+
+def describe_experiment(config: DictConfig, kind: Literal["rl", "sft"]) -> dict[str, Any]:
+    """Return everything that decides what is learnt: dotted keys and their values, models and files by content."""
+    # a hydra callback is given hydra's own settings as well, and not all of those have a value
+    own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    plain = OmegaConf.to_container(own, resolve=True, throw_on_missing=False)
+    settings = flatten({str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {})
+    described: dict[str, Any] = {f"content of {_MODEL[kind]}": model_fingerprint(str(settings.get(_MODEL[kind])))}
+    for key in _FILES:
+        files = settings.get(key) or []
+        if files:
+            listed = [files] if isinstance(files, str) else files
+            described[f"content of {key}"] = [_content(file) for file in listed]
+    if kind == "sft":
+        described["processes"] = os.environ.get("WORLD_SIZE", "1")  # a checkpoint is one file per process
+    return {**described, **without(settings, (*WRITING, *SPEED, *_LENGTH, *_PATHS, "autocoa.search.corpus"))}
+
+
+def _content(path: str) -> str:
+    file = Path(path).expanduser()
+    return file_fingerprint(file, whole_below_bytes=64 << 20) if file.is_file() else f"path:{path}"
+
+
+def _has_checkpoints(folder: Path) -> bool:
+    return (folder / TRACKER).exists() or next(folder.glob("global_step_*"), None) is not None
+
+
+def _compare(folder: Path, made_with: dict[str, Any]) -> None:
+    advice = "give another trainer.default_local_dir, or trainer.resume_mode=disable to start over in it"
+    if not (folder / FILE_NAME).is_file():
+        raise ConfigError(
+            f"{folder} holds checkpoints but no {FILE_NAME}, so nobody knows what they were made with; {advice}, or "
+            "trainer.resume_mode=resume_path with trainer.resume_from_path=.../global_step_N to go on with one of them"
+        )
+    try:
+        old = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["made_with"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{folder / FILE_NAME} is not one of our files ({error}); {advice}") from error
+    if different := setting_differences(old, made_with):
+        raise ConfigError(f"{folder} holds checkpoints of another experiment: {describe(different)}; {advice}")
+
+
+def _forget_checkpoints(folder: Path) -> None:
+    # a run that starts over and dies before its first checkpoint must not be resumed from the old ones
+    if (folder / TRACKER).exists():
+        os.replace(folder / TRACKER, folder / f"{TRACKER}.before")
+
+
+def _claim(folder: Path) -> None:
+    if folder in _CLAIMED:
+        return
+    # beside the lock, which older versions of filelock empty when they ask for it
+    lock, owner = FileLock(folder / "experiment.lock", timeout=0), folder / "experiment.pid"
+    try:
+        lock.acquire()
+    except Timeout as error:
+        pid = owner.read_text() if owner.exists() else "unknown"
+        raise ConfigError(
+            f"{folder} is in use by another training process (pid {pid}); wait for it or end it"
+        ) from error
+    except (OSError, NotImplementedError):
+        return  # a file system without locks
+    owner.write_text(str(os.getpid()))
+    _CLAIMED[folder] = lock

@@ -14,9 +14,8 @@ from typing import Any
 
 from ..answers import METRICS
 from ..errors import DataError
-from ..presets import get_protocol
-from ..protocol import Protocol
-from .golds import gold_answers
+from ..protocol import Protocol, get_protocol
+from ..rewards import gold_answers
 
 
 def compute_score(

@@ -13,12 +13,11 @@ from typing import Any
 
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 
+from ..lab.scorecard.in_training import TrainingScorecard
 from . import observation_loss
-from .fatal import raise_if_fatal
-from .metrics import step_metrics
-from .run_ledger import RunLedger, WatchedBuffer, rows_of, scorecard_entry
+from .chain_output import raise_if_fatal
+from .run_ledger import RunLedger, WatchedBuffer, rows_of, scorecard_entry, step_metrics
 from .runtime import settings_of
-from .scorecard import TrainingScorecard
 
 TRAINER_MODE = "autocoa_sync"
 

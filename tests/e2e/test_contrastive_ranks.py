@@ -23,7 +23,8 @@ import torch
 from pair_ranks import BAD_TOKEN, PAIRS, VOCABULARY, make_pair
 from tokenizer_families import FAMILIES
 
-from autocoa_plugin.verl_adapters.contrastive import history, reference
+from autocoa_plugin.verl_adapters.contrastive import displacement as history
+from autocoa_plugin.verl_adapters.contrastive import reference
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 ENVIRONMENT = {"VERL_PLATFORM": "cpu", "OMP_NUM_THREADS": "1"}
@@ -208,8 +209,8 @@ def test_a_resumed_launch_keeps_its_reference_and_its_history(folder: Path) -> N
     ]
     done = launch(folder, "launched", *overrides, "trainer.total_training_steps=3")
     assert done.returncode == 0, done.stderr[-6000:]
-    first = (run / reference.FILE_NAME).read_text()
-    assert [line["step"] for line in lines(run / history.FILE_NAME)] == [1, 2, 3]
+    first = (run / reference.REFERENCE_FILE).read_text()
+    assert [line["step"] for line in lines(run / history.HISTORY_FILE)] == [1, 2, 3]
     logged = {line["step"]: line["data"] for line in lines(folder / "launched.jsonl") if "train/loss" in line["data"]}
     # at the start nothing is preferred more than under the starting weights, so P(chosen) alone adds to log 2
     assert logged[1]["contrastive/loss"] == pytest.approx(math.log(2) - 0.2 * logged[1]["contrastive/chosen_logp"])
@@ -219,8 +220,8 @@ def test_a_resumed_launch_keeps_its_reference_and_its_history(folder: Path) -> N
 
     done = launch(folder, "launched", *overrides, "trainer.total_training_steps=5")
     assert done.returncode == 0, done.stderr[-6000:]
-    assert (run / reference.FILE_NAME).read_text() == first
-    assert [line["step"] for line in lines(run / history.FILE_NAME)] == [1, 2, 3, 4, 5]
+    assert (run / reference.REFERENCE_FILE).read_text() == first
+    assert [line["step"] for line in lines(run / history.HISTORY_FILE)] == [1, 2, 3, 4, 5]
     resumed = [line["step"] for line in lines(folder / "launched.jsonl") if "train/loss" in line["data"]]
     assert resumed == [4, 5]
 

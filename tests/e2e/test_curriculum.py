@@ -29,23 +29,23 @@ from autocoa_plugin.dump import read_dump
 from autocoa_plugin.engines.base import FinishReason, Generation
 from autocoa_plugin.environments.cassette import CassetteEnvironment
 from autocoa_plugin.errors import ReplayError
-from autocoa_plugin.launch.metrics import read_steps
 from autocoa_plugin.ledger import Ledger, LedgerEntry, entry_of
 from autocoa_plugin.limits import Limits
 from autocoa_plugin.loop import rollout
-from autocoa_plugin.presets import TINYWORLD
+from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.retrieval.index_build import open_or_build
 from autocoa_plugin.retrieval.server import RetrievalServer, serving
 from autocoa_plugin.rewards import score
+from autocoa_plugin.runs.process import read_steps
 from autocoa_plugin.settings import Settings, load_settings
 from autocoa_plugin.stages.plan import StagePlan
 from autocoa_plugin.stages.run import run_stages
 from autocoa_plugin.testing import ScriptedEngine
-from autocoa_plugin.tinyworld.files import Files, build
-from autocoa_plugin.tinyworld.manifest import BuildConfig
+from autocoa_plugin.tinyworld.base_model import BuildConfig
 from autocoa_plugin.tinyworld.pairs import PairSet
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
 from autocoa_plugin.tinyworld.tokenizer import load_tokenizer
+from autocoa_plugin.tinyworld.world_files import Files, build
 from autocoa_plugin.tokenization import Codec
 from autocoa_plugin.trajectory import Role, Source, Trajectory
 

@@ -11,8 +11,8 @@ import pytest
 from played_world import build_world, codec_of, results, run, start, teach
 from playing import Server, serving
 
-from autocoa_plugin.evaluation.folder import ResultsFolder
-from autocoa_plugin.tinyworld.files import Files
+from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder
+from autocoa_plugin.tinyworld.world_files import Files
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

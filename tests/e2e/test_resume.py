@@ -22,12 +22,12 @@ import psutil
 import torch
 from safetensors.torch import load_file
 
-from autocoa_plugin.launch.metrics import last_step, read_steps
+from autocoa_plugin.runs.process import last_step, read_steps
 from autocoa_plugin.stages.cli import add_parser
-from autocoa_plugin.stages.command import stage_command
+from autocoa_plugin.stages.made_with import stage_command
 from autocoa_plugin.stages.plan import StagePlan, plan_runs
-from autocoa_plugin.tinyworld.files import Files, build
-from autocoa_plugin.tinyworld.manifest import BuildConfig
+from autocoa_plugin.tinyworld.base_model import BuildConfig
+from autocoa_plugin.tinyworld.world_files import Files, build
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 STEPS, SAVE_EVERY = 12, 3

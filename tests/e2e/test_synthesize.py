@@ -25,15 +25,15 @@ import pyarrow.parquet as pq
 from playing import serving
 
 from autocoa_plugin.cli import main
-from autocoa_plugin.data.files import read_records
+from autocoa_plugin.data.record_files import read_records
 from autocoa_plugin.data.records import PairRecord
-from autocoa_plugin.evaluation.resume import without_times
-from autocoa_plugin.launch.vllm_server import vllm_server
-from autocoa_plugin.questions.files import read_questions
-from autocoa_plugin.tinyworld.files import Files, build
-from autocoa_plugin.tinyworld.manifest import BuildConfig
-from autocoa_plugin.tinyworld.plans import TeacherMix
+from autocoa_plugin.lab.asking.questions import read_questions
+from autocoa_plugin.runs.folder import without_times
+from autocoa_plugin.runs.vllm_server import vllm_server
+from autocoa_plugin.tinyworld.base_model import BuildConfig
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
+from autocoa_plugin.tinyworld.trajectories import TeacherMix
+from autocoa_plugin.tinyworld.world_files import Files, build
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 KNOWN, TAIL = 140, 20

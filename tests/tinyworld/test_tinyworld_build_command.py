@@ -8,8 +8,8 @@ import pytest
 
 from autocoa_plugin.cli import main
 from autocoa_plugin.config import to_mapping
-from autocoa_plugin.tinyworld.build_command import add_build, build_config
-from autocoa_plugin.tinyworld.manifest import BuildConfig
+from autocoa_plugin.tinyworld.base_model import BuildConfig
+from autocoa_plugin.tinyworld.cli import add_build, build_config
 
 
 def config_of(*words: str) -> BuildConfig:

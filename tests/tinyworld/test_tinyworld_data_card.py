@@ -7,8 +7,8 @@ import json
 import pytest
 
 from autocoa_plugin.data.records import CoaRecord, CotRecord, Message, PairRecord, Piece, TextRecord
-from autocoa_plugin.tinyworld.card import card_markdown, data_card, set_card, write_card
 from autocoa_plugin.tinyworld.stage_config import StageConfig
+from autocoa_plugin.tinyworld.stage_data import card_markdown, data_card, set_card, write_card
 from autocoa_plugin.trajectory import Role, Source
 
 

@@ -9,13 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocoa_plugin.environments.search import SearchEnvironment
+from autocoa_plugin.environments.tools import SearchEnvironment
 from autocoa_plugin.errors import DataError
 from autocoa_plugin.retrieval.base import Document
-from autocoa_plugin.tinyworld.distractors import Distraction, draw_distraction, instead, may_be_subject
-from autocoa_plugin.tinyworld.plans import Plan
 from autocoa_plugin.tinyworld.questions import all_questions
-from autocoa_plugin.tinyworld.trajectories import write_trajectory
+from autocoa_plugin.tinyworld.trajectories import (
+    Distraction,
+    Plan,
+    draw_distraction,
+    instead,
+    may_be_subject,
+    write_trajectory,
+)
 from autocoa_plugin.trajectory import Role
 
 

@@ -27,19 +27,36 @@ from autocoa_plugin.engines.transformers_local import TransformersEngine
 from autocoa_plugin.errors import ConfigError, DataError, TokenizerError
 from autocoa_plugin.limits import Limits
 from autocoa_plugin.loop import rollout
-from autocoa_plugin.presets import TINYWORLD
+from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld.base_model import SHIPPED, build_model, export_base
 from autocoa_plugin.tinyworld.cli import add_parser
-from autocoa_plugin.tinyworld.decisions import Decision, DecisionRates, Decisions, written_decisions
-from autocoa_plugin.tinyworld.evaluate import evaluate, train_sample
-from autocoa_plugin.tinyworld.fidelity import MAX_TOKENS, draw_facts_to_imagine, measure_fidelity
-from autocoa_plugin.tinyworld.files import Files
-from autocoa_plugin.tinyworld.held_out import LIMITS, TOP_K, GroupScore, dump_played, play_questions
-from autocoa_plugin.tinyworld.perplexity import body_positions, observation_loss
+from autocoa_plugin.tinyworld.held_out import (
+    LIMITS,
+    TOP_K,
+    GroupScore,
+    dump_played,
+    evaluate,
+    play_questions,
+    train_sample,
+)
+from autocoa_plugin.tinyworld.measures import (
+    MAX_TOKENS,
+    Decision,
+    DecisionRates,
+    Decisions,
+    body_positions,
+    draw_facts_to_imagine,
+    forced_decisions,
+    gold_trajectories,
+    measure_fidelity,
+    observation_loss,
+    response_log_probs,
+    written_decisions,
+)
 from autocoa_plugin.tinyworld.questions import validation_questions
-from autocoa_plugin.tinyworld.teacher_forcing import forced_decisions, gold_trajectories, response_log_probs
 from autocoa_plugin.tinyworld.world import Entity, World
+from autocoa_plugin.tinyworld.world_files import Files
 from autocoa_plugin.tokenization import Codec
 
 CHARS = Codec(CharTokenizer(), TINYWORLD)

@@ -10,16 +10,16 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
-from autocoa_plugin.data.files import read_records
+from autocoa_plugin.data.record_files import read_records
 from autocoa_plugin.errors import DataError
+from autocoa_plugin.tinyworld.base_model import BuildConfig, is_complete
 from autocoa_plugin.tinyworld.cli import add_parser
-from autocoa_plugin.tinyworld.files import build
-from autocoa_plugin.tinyworld.manifest import BuildConfig, is_complete
 from autocoa_plugin.tinyworld.pairs import PairSet
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
 from autocoa_plugin.tinyworld.stage_data import STAGE_SETS
 from autocoa_plugin.tinyworld.tokenizer import load_tokenizer
-from autocoa_plugin.tokenizer_check import fingerprint
+from autocoa_plugin.tinyworld.world_files import build
+from autocoa_plugin.tokenization import fingerprint
 
 TINY = StageConfig(
     cot=TrajectorySet(2, clean(1.0, 0.0, 0.0)),

@@ -10,14 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autocoa_plugin.errors import ConfigError, DataError
-from autocoa_plugin.tinyworld.distractors import may_be_subject
-from autocoa_plugin.tinyworld.mistakes import with_object
 from autocoa_plugin.tinyworld.pairs import PairPlan, PairSet, draw_pairs
-from autocoa_plugin.tinyworld.plans import Plan
 from autocoa_plugin.tinyworld.questions import train_questions
-from autocoa_plugin.tinyworld.relations import RELATIONS
-from autocoa_plugin.tinyworld.stage_records import pair_record, pieces_of, split_pieces
-from autocoa_plugin.tinyworld.trajectories import write_trajectories
+from autocoa_plugin.tinyworld.stage_data import pair_record, pieces_of, split_pieces
+from autocoa_plugin.tinyworld.trajectories import Plan, may_be_subject, with_object, write_trajectories
+from autocoa_plugin.tinyworld.world import RELATIONS
 from autocoa_plugin.trajectory import Role, Trajectory
 
 

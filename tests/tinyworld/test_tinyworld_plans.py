@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autocoa_plugin.errors import ConfigError, DataError
-from autocoa_plugin.tinyworld.distractors import Distraction
-from autocoa_plugin.tinyworld.plans import Plan, TeacherMix, deal_questions, draw_plans
 from autocoa_plugin.tinyworld.questions import Hop, Question
+from autocoa_plugin.tinyworld.trajectories import Distraction, Plan, TeacherMix, deal_questions, draw_plans
 
 CLEAN = TeacherMix(known_searched=0.0, tail_recalled=0.0)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow.parquet as pq
 
-from autocoa_plugin.tinyworld.files import build
-from autocoa_plugin.tinyworld.manifest import BuildConfig
+from autocoa_plugin.tinyworld.base_model import BuildConfig
 from autocoa_plugin.tinyworld.pairs import PairSet
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
+from autocoa_plugin.tinyworld.world_files import build
 
 ONE = TrajectorySet(1, clean(1.0, 0.0, 0.0))
 STAGES = StageConfig(cot=ONE, coa=ONE, coa_stage3=ONE, pairs=PairSet(count=0), replay=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autocoa_plugin.retrieval.index_build import open_or_build
 from autocoa_plugin.tinyworld import train_questions, validation_questions
 from autocoa_plugin.tinyworld.questions import VALIDATION_SIZES, all_questions
-from autocoa_plugin.tinyworld.relations import relations_of
+from autocoa_plugin.tinyworld.world import relations_of
 
 
 def test_a_plan_walks_from_fact_to_fact_and_ends_at_the_answer(world):

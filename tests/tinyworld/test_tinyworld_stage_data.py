@@ -10,12 +10,11 @@ import pytest
 from autocoa_plugin.data.records import CoaRecord, CotRecord, PairRecord, TextRecord
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.tinyworld.pairs import PairSet
-from autocoa_plugin.tinyworld.plans import TeacherMix, draw_plans
 from autocoa_plugin.tinyworld.questions import train_questions
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
 from autocoa_plugin.tinyworld.stage_data import STAGE_SETS, make_stage_data, needs_search
 from autocoa_plugin.tinyworld.tokenizer import prompt_text
-from autocoa_plugin.tinyworld.trajectories import write_trajectories
+from autocoa_plugin.tinyworld.trajectories import TeacherMix, draw_plans, write_trajectories
 from autocoa_plugin.trajectory import Role, Source
 
 SMALL = StageConfig(

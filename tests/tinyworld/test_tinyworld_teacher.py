@@ -8,10 +8,9 @@ import pytest
 
 from autocoa_plugin.errors import DataError
 from autocoa_plugin.testing import ScriptedEnvironment
-from autocoa_plugin.tinyworld.plans import Plan
 from autocoa_plugin.tinyworld.questions import Hop, Question
 from autocoa_plugin.tinyworld.teacher import teacher_turns
-from autocoa_plugin.tinyworld.trajectories import write_trajectory
+from autocoa_plugin.tinyworld.trajectories import Plan, write_trajectory
 from autocoa_plugin.trajectory import Role, StopReason
 
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autocoa_plugin.tinyworld import generate
-from autocoa_plugin.tinyworld.relations import KINDS, RELATIONS, relations_of
-from autocoa_plugin.tinyworld.world import SIZES
+from autocoa_plugin.tinyworld.world import KINDS, RELATIONS, SIZES, relations_of
 
 seeds = st.integers(0, 10_000)
 few = settings(max_examples=10, deadline=None)

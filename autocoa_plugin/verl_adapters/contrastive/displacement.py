@@ -8,15 +8,17 @@ The margin can grow all the while, so the loss looks well. Source: AutoCoA, why 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import deque
 from collections.abc import Iterable
+from pathlib import Path
 
 from tqdm import tqdm
 
-from ...data.contrastive import ContrastiveConfig
+from ...data.settings import ContrastiveConfig
 from ...errors import TrainingError
-from .history import History, Likelihoods
+from ...runs.files import write_atomically
 
 
 class DisplacementAlarm:
@@ -90,3 +92,40 @@ class Watch:
 def _mean(values: Iterable[Likelihoods]) -> Likelihoods:
     chosen, rejected = zip(*values, strict=True)
     return sum(chosen) / len(chosen), sum(rejected) / len(rejected)
+
+
+# The two log-likelihoods of every step in a file beside the checkpoints, so that the alarm survives an interruption.
+#
+#     {"step": 1, "chosen_logp": -1.31, "rejected_logp": -1.29}
+#
+# One appended line per step, rank 0 only. A run that starts anew empties the file; a resumed one keeps the steps up to
+# its checkpoint and writes the later ones again. It is also a plain record of the stage's two curves.
+
+
+HISTORY_FILE = "contrastive_likelihoods.jsonl"
+Likelihoods = tuple[float, float]
+
+
+class History:
+    """Chosen and rejected log-likelihood (nats per token) of each step; `path` is the file."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.path = Path(folder) / HISTORY_FILE
+
+    def restart(self, step: int) -> list[Likelihoods]:
+        """Drop what came after `step` (0: everything) and return what is left; a half-written line counts as absent."""
+        kept = [line for line in self._lines() if line["step"] <= step]
+        write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        return [(line["chosen_logp"], line["rejected_logp"]) for line in kept]
+
+    def append(self, step: int, chosen: float, rejected: float) -> None:
+        """Write one step."""
+        line = {"step": step, "chosen_logp": chosen, "rejected_logp": rejected}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def _lines(self) -> list[dict[str, float]]:
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]

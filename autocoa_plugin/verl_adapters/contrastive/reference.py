@@ -13,15 +13,20 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from tensordict import TensorDict
 from torch import Tensor
+from tqdm import tqdm
+from verl.utils import tensordict_utils as tu
 
-from ...atomic import write_atomically
 from ...errors import DataError
+from ...runs.files import write_atomically
+from .loss import PairCollator, check_finite, first_of_groups, likelihoods
+from .worker import PairWorker
 
-FILE_NAME = "contrastive_reference.json"
+REFERENCE_FILE = "contrastive_reference.json"
 SCHEMA_VERSION = 1
 T = TypeVar("T")
 _REMEDY = "resume with the data and settings of the first launch, or give another trainer.default_local_dir"
@@ -51,7 +56,7 @@ def write(folder: str | Path, table: Tensor, names: Sequence[str], normalise: st
     """Write the [names, 2] table, whole or not at all."""
     sides = [[None if value != value else value for value in row] for row in table.tolist()]
     content = {"schema_version": SCHEMA_VERSION, "normalise": normalise, "names": list(names), "sides": sides}
-    write_atomically(Path(folder) / FILE_NAME, json.dumps(content))
+    write_atomically(Path(folder) / REFERENCE_FILE, json.dumps(content))
 
 
 def read(folder: str | Path, names: Sequence[str], normalise: str) -> Tensor | None:
@@ -59,7 +64,7 @@ def read(folder: str | Path, names: Sequence[str], normalise: str) -> Tensor | N
 
     Raises `DataError` when it was made for other data, in another order, or with another `normalise`.
     """
-    path = Path(folder) / FILE_NAME
+    path = Path(folder) / REFERENCE_FILE
     if not path.exists():
         return None
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -87,3 +92,36 @@ def on_rank_0(action: Callable[[], T]) -> T:
     if isinstance(answer[0], DataError):
         raise answer[0]
     return answer[0]  # type: ignore[return-value]
+
+
+# Log-likelihoods of whole data sets without training: what the reference is made of.
+
+
+def measure_sides(
+    worker: PairWorker, dataset: Sequence[Any], collator: PairCollator, settings: Mapping[str, Any]
+) -> dict[int, list[float]]:
+    """Return [chosen, rejected] by row index for this rank's share of a data set, in the unit of `normalise`.
+
+    `settings` is what verl's engine must be told with a batch; its `global_batch_size` pairs make one batch of all
+    ranks. {} on ranks that hold a part of a sequence. Every rank must call this. Raises `DataError` for a likelihood
+    that is not finite.
+    """
+    rank, ranks = worker.engine.get_data_parallel_rank(), worker.engine.get_data_parallel_size()
+    batches = list(batches_of_rank(len(dataset), settings["global_batch_size"], rank, ranks))
+    measured: dict[int, list[float]] = {}
+    for indices in tqdm(batches, desc="Reference", disable=worker.rank != 0):
+        data = tu.get_tensordict(collator([dataset[index] for index in indices]))
+        tu.assign_non_tensor(data, compute_loss=False, **settings)
+        measured |= _measure(worker, data)
+    return measured
+
+
+def _measure(worker: PairWorker, data: TensorDict) -> dict[int, list[float]]:
+    output = worker.infer_batch(data)
+    if output is None:
+        return {}
+    log_probs: Any = tu.get(output, "log_probs")
+    check_finite(log_probs, data, worker.names)
+    sides = likelihoods(log_probs, data, worker.pairs).sides
+    rows = first_of_groups(data["row"], worker.pairs.rows_per_pair)
+    return dict(zip(rows.tolist(), sides.tolist(), strict=True))

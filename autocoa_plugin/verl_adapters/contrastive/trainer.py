@@ -10,15 +10,13 @@ from verl.trainer.sft_trainer import SFTTrainer
 from verl.utils.device import get_device_id
 from verl.workers.config import TrainingWorkerConfig
 
-from ...config import from_mapping
-from ...data.contrastive import ContrastiveConfig
+from ...config import from_mapping, require
+from ...data.settings import ContrastiveConfig
+from ...errors import ConfigError, DataError
 from . import reference
-from .batch import PairCollator
-from .displacement import Watch
-from .forward import measure_sides
-from .history import History
-from .loss import PairLoss
-from .sizes import check_batch, check_datasets
+from .displacement import History, Watch
+from .loss import PairCollator, PairLoss
+from .reference import measure_sides
 from .worker import PairWorker
 
 
@@ -109,3 +107,39 @@ class PairTrainer(SFTTrainer):
         history, step = History(self.config.trainer.default_local_dir), self.resume_global_step
         past = reference.on_rank_0(lambda: history.restart(step))
         self.training_client.watch = Watch(self.pairs, step, past, history if self.rank == 0 else None)
+
+
+# Batch sizes that do not fit the data or the ranks, named before training: verl would round, skip or log NaN.
+
+
+def check_datasets(config: Any, train: Any, validation: Any) -> dict[str, list[str]]:
+    """Check that both data sets (`validation` may be None) are of pairs and fill a batch; return their record ids.
+
+    Raises:
+        ConfigError: one has no `names`, so it is not of pairs.
+        DataError: one holds fewer pairs than a batch.
+    """
+    names: dict[str, list[str]] = {"train_files": [], "val_files": []}
+    for key, dataset in (("train_files", train), ("val_files", validation)):
+        if dataset is None:
+            continue
+        if not hasattr(dataset, "names"):
+            kind, given = type(dataset).__name__, config.data.custom_cls.path
+            raise ConfigError(f"data.custom_cls.path={given} gives {kind}, which has no names: not a data set of pairs")
+        if len(dataset) < config.data.train_batch_size:
+            size = config.data.train_batch_size
+            raise DataError(f"data.{key} has {len(dataset)} pairs, fewer than data.train_batch_size={size}")
+        names[key] = list(dataset.names)
+    return names
+
+
+def check_batch(data: Any, *, ranks: int) -> None:
+    """Raise `ConfigError` unless a batch of `data` can be divided by the data-parallel ranks and into micro-batches."""
+    batch, micro = data.train_batch_size, data.micro_batch_size_per_gpu
+    require(data.pad_mode == "no_padding", f"data.pad_mode must be no_padding, got {data.pad_mode}")
+    require(batch % ranks == 0, f"data.train_batch_size={batch} pairs cannot be shared by {ranks} data-parallel ranks")
+    require(
+        data.use_dynamic_bsz or batch // ranks % micro == 0,
+        f"data.train_batch_size={batch} gives each of {ranks} ranks {batch // ranks} pairs, which is no multiple of "
+        f"data.micro_batch_size_per_gpu={micro} pairs",
+    )

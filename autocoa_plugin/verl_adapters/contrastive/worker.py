@@ -10,11 +10,8 @@ from verl.utils.device import get_device_id
 from verl.workers.config import TrainingWorkerConfig
 from verl.workers.engine_workers import TrainingWorker
 
-from . import measures
-from .batch import assign_groups, check_groups_fit
 from .displacement import Watch
-from .jagged import number
-from .loss import PairLoss
+from .loss import KEY, PairLoss, assign_groups, check_groups_fit, number, reduce
 
 
 class PairWorker(TrainingWorker):
@@ -35,8 +32,8 @@ class PairWorker(TrainingWorker):
         output = super().train_batch(self._grouped(data))
         if output is not None:  # ranks that hold a part of a sequence report nothing
             metrics = tu.get(output, "metrics")
-            chosen, rejected = (metrics[f"{measures.KEY}/{name}_logp"] for name in ("chosen", "rejected"))
-            metrics[f"{measures.KEY}/displacement"] = float(self.watch.observe(chosen, rejected))
+            chosen, rejected = (metrics[f"{KEY}/{name}_logp"] for name in ("chosen", "rejected"))
+            metrics[f"{KEY}/displacement"] = float(self.watch.observe(chosen, rejected))
         return output
 
     def infer_batch(self, data: TensorDict) -> TensorDict | None:
@@ -53,10 +50,10 @@ class PairWorker(TrainingWorker):
         return data
 
     def _postprocess_output(self, output: dict[str, Any], **kwargs: Any) -> TensorDict:
-        packed = output["metrics"].pop(measures.KEY, None)  # verl would log one list of tensors per rank
+        packed = output["metrics"].pop(KEY, None)  # verl would log one list of tensors per rank
         result = super()._postprocess_output(output, **kwargs)
         if packed is not None:
             group = self.engine.get_data_parallel_group()
             has_replay = self.pairs.replay_per_pair > 0
-            tu.get(result, "metrics").update(measures.reduce(packed, dp_group=group, has_replay=has_replay))
+            tu.get(result, "metrics").update(reduce(packed, dp_group=group, has_replay=has_replay))
         return result

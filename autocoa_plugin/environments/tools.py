@@ -1,0 +1,184 @@
+"""Sends each action to the environment of its tool, so that several tools live side by side."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from ..errors import ToolError, ToolResponseError, nearest
+from ..protocol import Action
+from ..retrieval.base import Document
+from .base import Context, Environment, Observation, Origin, Outcome
+
+
+class Toolbox:
+    """A mapping of tool name to environment; a tool that is missing is a failed call, not a crash.
+
+    Without any tool a policy that opens an observation is inventing one, as with real tools.
+    """
+
+    def __init__(self, tools: Mapping[str, Environment]) -> None:
+        self._tools = dict(tools)
+        self.stops_at_observation = not tools or any(tool.stops_at_observation for tool in self._tools.values())
+
+    async def answer(self, action: Action, context: Context) -> Observation:
+        """Let the tool's environment answer; raises `ToolError` for a tool nobody provides."""
+        if action.tool not in self._tools:
+            hint = nearest(action.tool, self._tools)
+            raise ToolError(f"no environment answers tool {action.tool!r}{hint}; configured: {sorted(self._tools)}")
+        return await self._tools[action.tool].answer(action, context)
+
+
+# The real environment: an action's parameters are a query, the observation spells the retrieved documents.
+#
+# Ranking belongs to the retriever, spelling to the protocol, failures to the boundary in `base`.
+
+
+class CountingRetriever(Protocol):
+    """A retriever that says whether each answer came from its cache (`retrieval.cache.CachedRetriever`)."""
+
+    async def search_counted(self, queries: Sequence[str], top_k: int) -> Sequence[tuple[list[Document], bool]]:
+        """Return (documents, True when no call was made for them) for each query."""
+        ...
+
+
+class SearchEnvironment:
+    """Answers an action with the `top_k` best documents; an empty result is an observation of its own kind.
+
+    `price` is money per real call.
+    """
+
+    stops_at_observation = True
+
+    def __init__(self, retriever: CountingRetriever, *, top_k: int = 3, price: float = 0.0) -> None:
+        self._retriever, self._top_k, self._price = retriever, top_k, price
+
+    async def answer(self, action: Action, context: Context) -> Observation:
+        """Search for the action's parameters; raises the retriever's `ToolError`."""
+        ((documents, is_hit),) = await self._retriever.search_counted([action.parameters], self._top_k)
+        origin, cost = (Origin.CACHE, 0.0) if is_hit else (Origin.REAL, self._price)
+        protocol = context.codec.protocol
+        if not documents:
+            return Observation(protocol.notices.empty_result, origin, Outcome.EMPTY, cost=cost)
+        body = protocol.spell_documents([(document.title, document.text) for document in documents])
+        return Observation(body, origin, cost=cost)
+
+
+# The second tool: an action's parameters are an arithmetic expression, the observation is its value.
+
+
+class CalculatorEnvironment:
+    """Answers with the value of the expression; costs nothing and is never cached."""
+
+    stops_at_observation = True
+
+    async def answer(self, action: Action, context: Context) -> Observation:
+        """Evaluate the action's parameters; raises `ToolResponseError` for what is not arithmetic."""
+        return Observation(calculate(action.parameters), Origin.REAL)
+
+
+# Arithmetic for a policy: one expression in, one number out, in bounded time and memory.
+#
+# Own code: the well-kept simpleeval would be a dependency of a core that has none, and does not bound what matters here
+# (it admits 4,000,000 ** 4,000,000; its strings, names and attributes would have to be switched off one by one).
+
+
+MAX_CHARS = 200
+MAX_DEPTH = 100  # "1+1+...+1" of 200 characters nests 99 deep
+MAX_BITS = 1024  # of a whole number: about 308 digits, as far as a float reaches
+
+_SPELLINGS = str.maketrans({"×": "*", "÷": "/", "−": "-", "^": "**"})  # noqa: RUF001
+_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?!\d)")
+_TOKEN = re.compile(r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|(?P<name>[A-Za-z_]+)|[-+*/%(), ]", re.ASCII)
+
+
+def _power(base: float, exponent: float) -> Any:
+    if (
+        isinstance(base, int)
+        and isinstance(exponent, int)
+        and abs(base) > 1
+        and base.bit_length() * exponent > MAX_BITS
+    ):
+        raise OverflowError
+    return base**exponent
+
+
+def _round(value: float, digits: int = 0) -> float:
+    if abs(digits) > MAX_BITS:  # Python would compute 10 ** digits
+        raise OverflowError
+    return round(value, digits) if digits else round(value)
+
+
+_OPERATORS: dict[type[ast.operator] | type[ast.unaryop], Callable[..., Any]] = {
+    **{ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv},
+    **{ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: _power},
+    **{ast.UAdd: operator.pos, ast.USub: operator.neg},
+}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{"abs": abs, "ceil": math.ceil, "floor": math.floor, "max": max, "min": min, "round": _round, "sqrt": math.sqrt}
+}
+
+
+def calculate(expression: str) -> str:
+    """Evaluate + - * / // % ** ( ) and the functions abs, ceil, floor, max, min, round, sqrt.
+
+    Numbers are whole or decimal; "1,234" is one number unless a function is called; `^` is a power. Whole results are
+    written out, others with 15 significant digits. Raises `ToolResponseError`, one sentence, for everything else: more
+    than 200 characters, a number beyond about 10^308, a division by zero.
+    """
+    try:
+        value = _evaluate(ast.parse(_checked(expression), mode="eval").body, MAX_DEPTH)
+    except ToolResponseError:
+        raise
+    except ZeroDivisionError:
+        raise ToolResponseError("division by zero") from None
+    except OverflowError:
+        raise ToolResponseError("the result is too large") from None
+    except (SyntaxError, MemoryError, RecursionError):
+        raise ToolResponseError("this is not an arithmetic expression") from None
+    except (TypeError, ValueError):  # a domain error, or a wrong number of arguments
+        raise ToolResponseError("there is no result for these numbers") from None
+    return str(value) if isinstance(value, int) else format(value + 0.0, ".15g")  # + 0.0: no "-0"
+
+
+def _checked(expression: str) -> str:
+    """Let nothing but arithmetic reach Python's parser, which knows strings and keywords and warns about some."""
+    if len(expression) > MAX_CHARS:
+        raise ToolResponseError(f"an expression has at most {MAX_CHARS} characters, this one has {len(expression)}")
+    text, position = " ".join(expression.split()).translate(_SPELLINGS), 0
+    if not re.search("[A-Za-z] ?[(]", text):  # otherwise a comma separates arguments
+        text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    while position < len(text):
+        token = _TOKEN.match(text, position)
+        if token is None:
+            raise ToolResponseError(f"unexpected character {text[position]!r} in an arithmetic expression")
+        if token["name"] and token["name"] not in _FUNCTIONS:
+            hint = nearest(token["name"], _FUNCTIONS)
+            raise ToolResponseError(f"unknown name {token['name']!r}{hint}; known: {', '.join(_FUNCTIONS)}")
+        position = token.end()
+    return text
+
+
+def _evaluate(node: ast.expr, depth: int) -> Any:
+    if depth == 0:
+        raise ToolResponseError(f"the expression nests deeper than {MAX_DEPTH} levels")
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            pass
+        case ast.BinOp(left=left, op=op, right=right):
+            value = _OPERATORS[type(op)](_evaluate(left, depth - 1), _evaluate(right, depth - 1))
+        case ast.UnaryOp(op=op, operand=operand):
+            value = _OPERATORS[type(op)](_evaluate(operand, depth - 1))
+        case ast.Call(func=ast.Name(id=name), args=args):
+            value = _FUNCTIONS[name](*[_evaluate(arg, depth - 1) for arg in args])
+        case _:
+            raise ToolResponseError("this is not an arithmetic expression")
+    if isinstance(value, complex):
+        raise ValueError  # a negative number to a broken power
+    if value.bit_length() > MAX_BITS if isinstance(value, int) else not math.isfinite(value):
+        raise OverflowError
+    return value

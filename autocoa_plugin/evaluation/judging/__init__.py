@@ -1,1 +1,0 @@
-"""A language model as judge, optional: three votes per answer, what they cost, and verdicts that survive a crash."""

@@ -1,0 +1,1 @@
+"""What one does with an agent: prepare data, evaluate, compare, synthesize, look, chat. The core never imports it."""

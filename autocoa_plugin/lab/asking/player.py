@@ -1,0 +1,237 @@
+"""Ask every question: one rollout per question and sample, so many at a time, each kept the moment it ends.
+
+    asked ──> workers ──> rollout (`loop.py`) ──> reward (`rewards.py`) ──> Sample ──> keep
+
+What was asked before, and where samples go, is for the callers to say (`sample_log.py`, `resume.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...answers import METRICS
+from ...dump import dump_row
+from ...engines.base import Engine, Generation, Sampling
+from ...environments.base import Environment
+from ...errors import DataError, EngineError, EngineRefusedError, TrajectoryError
+from ...limits import Limits
+from ...loop import rollout
+from ...protocol import Protocol
+from ...rewards import Reward, RewardConfig, score
+from ...runs.workers import until_stopped
+from ...tokenization import Codec
+from ...trajectory import StopReason, Trajectory
+from .question import Question
+
+Asked = tuple[Question, int]
+"""A question and the number of its sample."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Answers one question at a time; `prompt_ids` spells a question for the engine's model.
+
+    With a temperature above 0 every sample has a seed of its own that follows from `seed`.
+    """
+
+    engine: Engine
+    environment: Environment
+    codec: Codec
+    prompt_ids: Callable[[Question], Sequence[int]]
+    limits: Limits
+    reward: RewardConfig
+    sampling: Sampling
+    seed: int = 0
+
+    async def play(self, question: Question, sample: int) -> Sample:
+        """Roll one question out and judge the answer.
+
+        A question that the engine refuses, or to which its answer makes no sense, is an empty trajectory with the
+        reason as `error`.
+        Raises `EngineError` naming the question when the engine fails, and whatever is wrong with the configuration.
+        """
+        seed = sample_seed(self.seed, question.id, sample) if self.sampling.temperature > 0 else None
+        prompt_ids = tuple(self.prompt_ids(question))
+        chain = self._roll_out(question, prompt_ids, seed)
+        return await judged(chain, question, sample, prompt_ids, self.codec.protocol, self.reward, seed=seed)
+
+    async def _roll_out(self, question: Question, prompt_ids: Sequence[int], seed: int | None) -> Trajectory:
+        return await rollout(
+            prompt_ids,
+            engine=self.engine if seed is None else SeededEngine(self.engine, seed),
+            environment=self.environment,
+            codec=self.codec,
+            limits=self.limits,
+            sampling=self.sampling,
+            metadata={"split": SPLIT, "uid": question.id, "global_step": 0},
+        )
+
+
+async def judged(
+    chain: Awaitable[Trajectory],
+    question: Question,
+    number: int,
+    prompt_ids: Sequence[int],
+    protocol: Protocol,
+    reward: RewardConfig,
+    *,
+    seed: int | None,
+) -> Sample:
+    """Wait for a rollout of a question and judge its answer; what the engine refuses is an empty trajectory.
+
+    Raises `EngineError` naming the question when the engine fails.
+    """
+    started, error = time.perf_counter(), None
+    try:
+        trajectory = await chain
+    except EngineRefusedError as refusal:
+        error = f"{type(refusal).__name__}: {refusal}"
+        trajectory = Trajectory(tuple(prompt_ids), (), StopReason.ABORTED, protocol.name)
+    except EngineError as failure:
+        raise type(failure)(f"question {question.id!r}: {failure}") from failure
+    found = score(trajectory, question.golds, protocol, reward)
+    return Sample(question, number, trajectory, found, time.perf_counter() - started, seed, error=error)
+
+
+async def ask_all(
+    asked: Sequence[Asked],
+    player: Player,
+    keep: Callable[[Sample], object],
+    *,
+    concurrency: int,
+    stop: asyncio.Event | None = None,
+) -> bool:
+    """Ask in the given order, `concurrency` rollouts at a time; False when `stop` was set before all were done.
+
+    The first rollout that raises ends the others, and its error is raised; what was kept stays kept.
+    """
+    waiting = iter(asked)
+    workers = [_work(waiting, player, keep) for _ in range(min(concurrency, len(asked)))]
+    return await until_stopped(workers, stop or asyncio.Event())
+
+
+async def _work(waiting: Iterator[Asked], player: Player, keep: Callable[[Sample], object]) -> None:
+    for question, sample in waiting:
+        keep(await player.play(question, sample))
+
+
+# One answered question as a line of `samples.jsonl`: a row of a trajectory dump and what evaluation adds.
+#
+#     step split uid answer reward reward_parts format_errors info trajectory     as in every dump (`dump.dump_row`)
+#     sample seed seconds judge error                                             ours
+#
+# `uid` is the question's id and `split` is "eval", so whatever reads dumps reads results.
+
+
+SPLIT = "eval"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The `sample`-th answer (0 is the first) to a question; `seconds` is the rollout's wall clock.
+
+    `judge` is what an LLM judge said ({"correct": bool, "votes": [...], ...}); None where none was asked.
+    `error` is why the engine would not answer, which leaves an empty trajectory; None: it answered.
+    """
+
+    question: Question
+    sample: int
+    trajectory: Trajectory
+    reward: Reward
+    seconds: float
+    seed: int | None = None
+    judge: Mapping[str, Any] | None = None
+    error: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Question id and number of the sample: each occurs once in a results folder."""
+        return self.question.id, self.sample
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Every metric of `answers.METRICS` by name, 0 to 1."""
+        return {name: self.reward.parts[name] for name in METRICS}
+
+    def to_row(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        question = self.question
+        info = {
+            "question": question.question,
+            "golds": list(question.golds),
+            "data_source": question.group,
+            "needs_search": _listed(question.needs_search),
+            "extra_info": dict(question.meta),
+        }
+        row = dump_row(self.trajectory, self.reward, step=0, split=SPLIT, uid=question.id, info=info)
+        ours = {"sample": self.sample, "seed": self.seed, "seconds": self.seconds, "judge": self.judge}
+        return {**row, **ours, "error": self.error}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Sample:
+        """Rebuild a sample; raises `DataError` for a row that evaluation did not write."""
+        try:
+            info, needs = row["info"], row["info"].get("needs_search")
+            question = Question(
+                id=row["uid"],
+                question=info["question"],
+                golds=tuple(info["golds"]),
+                group=info["data_source"],
+                needs_search=tuple(needs) if isinstance(needs, list) else needs,
+                meta=info.get("extra_info") or {},
+            )
+            reward = Reward(row["reward"], row["answer"], row["reward_parts"], tuple(row["format_errors"]))
+            missing = [name for name in METRICS if name not in reward.parts]
+            if missing:
+                raise DataError(f"reward_parts lacks {missing}")
+            return cls(
+                question=question,
+                sample=row["sample"],
+                trajectory=Trajectory.from_dict(row["trajectory"]),
+                reward=reward,
+                seconds=row["seconds"],
+                seed=row.get("seed"),
+                judge=row.get("judge"),
+                error=row.get("error"),
+            )
+        except (KeyError, TypeError, AttributeError, TrajectoryError) as error:
+            raise DataError(f"not a sample of an evaluation: {type(error).__name__}: {error}") from error
+
+
+def _listed(needs: bool | tuple[bool, ...] | None) -> bool | list[bool] | None:
+    return list(needs) if isinstance(needs, tuple) else needs
+
+
+# Seeds: every sample its own, every turn of it its own, whoever else is asked at the same time.
+#
+# An engine that is given one seed for all turns of a rollout would draw the same noise at the beginning of each.
+
+
+def sample_seed(seed: int, question_id: str, sample: int) -> int:
+    """The seed of one sample: 31 bits, the same in every process."""
+    return _hash(f"{seed}\n{question_id}\n{sample}")
+
+
+class SeededEngine:
+    """Passes calls on with a `seed` among the options that follows from `seed` and the number of ids shown."""
+
+    def __init__(self, engine: Engine, seed: int) -> None:
+        self.max_context_tokens = engine.max_context_tokens
+        self._engine, self._seed = engine, seed
+
+    async def generate(
+        self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling
+    ) -> Generation:
+        """Sample one turn; raises what the engine raises."""
+        options = {**sampling.options, "seed": _hash(f"{self._seed}\n{len(ids)}")}
+        seeded = replace(sampling, options=options)
+        return await self._engine.generate(ids, max_tokens=max_tokens, stop=stop, sampling=seeded)
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1

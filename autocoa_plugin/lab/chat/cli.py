@@ -1,0 +1,190 @@
+"""`autocoa chat MODEL`: ask a checkpoint one's own questions and watch it think, act and answer.
+
+autocoa chat outputs/demo/stages/sft1-sft2/model --tinyworld outputs/demo/world
+autocoa chat runs/sft3/model --corpus wiki.jsonl --question "Who wrote Kim?" --question "Where was he born?"
+autocoa chat Qwen/Qwen2.5-7B-Instruct --server http://127.0.0.1:8000/v1 --method react --web --save chat.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from ...assembly import build_environment
+from ...engines.base import Sampling
+from ...errors import ConfigError, EngineError, nearest
+from ..asking.model import open_engine
+from ..asking.question import Question
+from ..asking.world import add_world_arguments, check_vocabulary, job_settings, world_options
+from ..evaluate.job import EvaluationJob, spelling
+from .screen import Screen, summary_line
+from .session import SaveFile, Session
+from .words import spell_words
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register `autocoa chat`."""
+    parser = subparsers.add_parser("chat", help="ask a checkpoint your own questions and watch its chain of action")
+    parser.add_argument("model", metavar="MODEL", help="a model's folder; with --server, that of its tokenizer")
+    parser.add_argument("--server", metavar="URL", help="an OpenAI-compatible server with token ids, up to /v1")
+    parser.add_argument("--served-model", metavar="NAME", help="the model there (default: the only one)")
+    add_world_arguments(parser.add_argument_group("who answers actions"))
+    asked = parser.add_argument_group("what is asked")
+    asked.add_argument(
+        "--question", action="append", default=[], metavar="TEXT", help="ask this and end; may be repeated"
+    )
+    asked.add_argument("--temperature", type=float, default=0.0, help="default: 0, greedy")
+    asked.add_argument("--seed", type=int, default=0, help="of the draws at a temperature above 0 (default: 0)")
+    asked.add_argument("--save", type=Path, metavar="FILE", help="append the trajectories as JSON lines")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+
+    run_command(arguments)
+    return 0
+
+
+# What `autocoa chat` does: check, load, then ask, until nobody has a question any more.
+#
+# Ctrl-C ends the rollout that runs, and only that; Ctrl-D or /quit end the program.
+
+
+_COMMANDS = {"/help": "this list", "/quit": "end; so does Ctrl-D. Ctrl-C ends the answer that is being written"}
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    """Run the command; raises the errors of ours that `cli.main` prints as one line."""
+    from rich.console import Console
+
+    for text in arguments.question:
+        if not text.strip():
+            raise ConfigError("--question is blank, expected a question")
+    job = read_job(arguments)
+    job.check()
+    save = SaveFile(arguments.save)
+    console = Console()
+    with asyncio.Runner() as runner:
+        stack = AsyncExitStack()
+        try:
+            with console.status("loading the model"):
+                session = runner.run(open_session(job, stack))
+            spell = world_spelling(session) if arguments.tinyworld else lambda text: (text, [])
+            chat = Chat(session, Screen(console), save, spell, runner)
+            if arguments.question:
+                for text in arguments.question:
+                    chat.ask(text)
+            else:
+                chat.talk(_typed())
+        finally:
+            runner.run(stack.aclose())
+
+
+class Chat:
+    """Asks one question after the other; each rollout runs in `runner` by itself."""
+
+    def __init__(self, session: Session, screen: Screen, save: SaveFile, spell: Spell, runner: asyncio.Runner) -> None:
+        self._session, self._screen, self._save = session, screen, save
+        self._spell, self._runner = spell, runner
+        self._asked = 0
+
+    def talk(self, lines: Iterator[str]) -> None:
+        """Answer what is typed until it ends or says /quit; an engine that fails may be back for the next question."""
+        for line in lines:
+            text = line.strip()
+            if text == "/quit":
+                return
+            if text.startswith("/"):
+                self._help(text)
+            elif text:
+                try:
+                    self.ask(text, is_shown=sys.stdin.isatty())
+                except KeyboardInterrupt:
+                    self._screen.line("interrupted", "yellow")
+                except EngineError as error:
+                    self._screen.line(f"autocoa: {error}", "red")
+
+    def ask(self, text: str, *, is_shown: bool = False) -> None:
+        """Answer one question and show how; `is_shown`: the terminal shows it already.
+
+        Raises what the rollout raises, and `KeyboardInterrupt` at Ctrl-C.
+        """
+        spelled, unknown = self._spell(text)
+        if not is_shown or spelled != text:
+            self._screen.line(f"> {spelled}", "bold")
+        if unknown:
+            self._screen.line(f"not in this model's vocabulary: {', '.join(unknown)}", "yellow")
+        question = Question(f"chat-{self._asked}", spelled, ())
+        self._asked += 1
+        answered = self._runner.run(self._session.ask(question, self._screen))
+        self._screen.line(summary_line(answered.trajectory, answered.answer, answered.seconds), "bold")
+        self._save.add(answered)
+
+    def _help(self, text: str) -> None:
+        if text not in _COMMANDS:
+            self._screen.line(f"unknown command {text}{nearest(text, _COMMANDS)}", "yellow")
+        for name, meaning in _COMMANDS.items():
+            self._screen.line(f"{name:<8} {meaning}")
+
+
+def _typed() -> Iterator[str]:
+    """Yield the lines that are typed, or piped in; Ctrl-C at the prompt drops the line."""
+    prompt = "> " if sys.stdin.isatty() else ""
+    if prompt:
+        import readline  # noqa: F401  # lines can be edited and called back
+    while True:
+        try:
+            yield input(prompt)
+        except EOFError:
+            print(end="\n" if prompt else "")
+            return
+        except KeyboardInterrupt:
+            print()
+
+
+# From arguments to a session: the job of an evaluation, asked one question at a time.
+
+
+Spell = Callable[[str], tuple[str, list[str]]]
+"""Puts a question into the words of a model: the question, and the words it does not know."""
+
+
+def read_job(arguments: argparse.Namespace) -> EvaluationJob:
+    """Turn the arguments into a job whose questions are still to be asked; raises `ConfigError`."""
+    method, settings = job_settings(arguments.method, world_options(arguments), arguments.settings)
+    return EvaluationJob(
+        questions="",  # they are typed
+        folder=Path(),  # nothing is written
+        model=arguments.model,
+        settings=settings,
+        method=method,
+        server=arguments.server,
+        served_model=arguments.served_model,
+        temperature=arguments.temperature,
+        seed=arguments.seed,
+        concurrency=1,
+        check_tokenizer=check_vocabulary if arguments.tinyworld else None,
+    )
+
+
+async def open_session(job: EvaluationJob, stack: AsyncExitStack) -> Session:
+    """Load tokenizer, environment and engine; what has to be closed goes on the stack.
+
+    Raises `ConfigError`, `TokenizerError`, and `EngineError` for a server that cannot be reached.
+    """
+    codec, prompting = spelling(job)
+    environment = build_environment(job.settings)
+    kind = "server" if job.server else "transformers"
+    engine = await stack.enter_async_context(open_engine(job, kind, job.server))
+    return Session(engine, environment, codec, prompting, job.settings.limits, Sampling(job.temperature), job.seed)
+
+
+def world_spelling(session: Session) -> Spell:
+    """Spell questions in the words of the embedded world that the session's tokenizer knows."""
+    vocabulary = session.codec.tokenizer.get_vocab()
+    return lambda text: spell_words(text, vocabulary)

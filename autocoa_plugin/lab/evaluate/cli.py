@@ -1,0 +1,122 @@
+"""`autocoa evaluate QUESTIONS -o FOLDER --model MODEL`: ask every question, once, and say what came of it.
+
+autocoa evaluate hotpotqa.jsonl -o results/sft2 --model runs/sft1-sft2/model --corpus wiki.jsonl
+autocoa evaluate hotpotqa.jsonl -o results/react --model Qwen/Qwen2.5-7B-Instruct --server http://127.0.0.1:8000/v1 \
+    --method react --search-url http://127.0.0.1:8001/retrieve
+autocoa evaluate -o results/demo --model outputs/demo/sft1/model --tinyworld outputs/tinyworld
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError
+from ..asking.model import add_model_arguments
+from ..asking.world import add_world_arguments, check_vocabulary, job_settings, world_options
+from .evaluate import evaluate, show
+from .job import EvaluationJob
+from .judge import add_judge_arguments, judge_settings
+from .results_folder import training_cost
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register `autocoa evaluate`."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="ask a model questions, with intervals and honest metrics",
+        description="An interrupted run goes on with the same command; no question is asked twice.",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="where the results go")
+    parser.add_argument("--name", help="the row of a table, such as SFT-1&2 (default: the model's name)")
+    _add_questions(parser.add_argument_group("what is asked"))
+    _add_model(parser.add_argument_group("who is asked"))
+    add_world_arguments(parser.add_argument_group("who answers actions"))
+    _add_sampling(parser.add_argument_group("how answers are sampled"))
+    add_judge_arguments(parser)
+    parser.set_defaults(run=_run)
+
+
+def _add_questions(group: Any) -> None:
+    group.add_argument(
+        "questions", nargs="?", metavar="QUESTIONS", help="a .jsonl, .csv or .parquet file, a data set's name, or hf:ID"
+    )
+    group.add_argument("--split", help="of a data set (default: the one that papers evaluate on)")
+    group.add_argument("--limit", type=int, metavar="N", help="the first N questions")
+
+
+def _add_model(group: Any) -> None:
+    add_model_arguments(group)
+    group.add_argument(
+        "--trained-by",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="STAGE",
+        help="the folders of the stages that made the model: what it had cost is stored beside the results",
+    )
+
+
+def _add_sampling(group: Any) -> None:
+    group.add_argument("--samples", type=int, default=1, metavar="K", help="per question, for pass@k (default: 1)")
+    group.add_argument("--temperature", type=float, default=0.0, help="default: 0, greedy")
+    group.add_argument("--top-p", type=float, default=1.0, help="default: 1")
+    group.add_argument("--seed", type=int, default=0, help="default: 0")
+    group.add_argument("--concurrency", type=int, default=64, metavar="N", help="rollouts at a time (default: 64)")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+
+    run_command(arguments)
+    return 0
+
+
+# What `autocoa evaluate` does: turns arguments into a job, runs it, shows the tables.
+
+
+def run_command(arguments: argparse.Namespace) -> None:
+    """Run the command; raises the errors of ours that `cli.main` prints as one line."""
+    from rich.console import Console
+
+    job, judge = read_job(arguments), judge_settings(arguments)
+    summary = evaluate(job, judge=judge)
+    console = Console()
+    show(summary, console)
+    console.print(f"written to {job.folder}", markup=False, highlight=False)
+
+
+def read_job(arguments: argparse.Namespace) -> EvaluationJob:
+    """Turn the arguments into a job; raises `ConfigError` for what contradicts itself."""
+    world: Path | None = arguments.tinyworld
+    method, settings = job_settings(arguments.method, world_options(arguments), arguments.settings)
+    return EvaluationJob(
+        questions=arguments.questions or _tinyworld_questions(world),
+        model=arguments.model,
+        folder=arguments.output,
+        settings=settings,
+        method=method,
+        name=arguments.name or "",
+        split=arguments.split,
+        limit=arguments.limit,
+        server=arguments.server,
+        served_model=arguments.served_model,
+        engine=arguments.engine,
+        vllm_options=tuple(shlex.split(arguments.vllm_options)),
+        samples=arguments.samples,
+        temperature=arguments.temperature,
+        top_p=arguments.top_p,
+        seed=arguments.seed,
+        concurrency=arguments.concurrency,
+        training=training_cost(arguments.trained_by),
+        check_tokenizer=None if world is None else check_vocabulary,
+    )
+
+
+def _tinyworld_questions(folder: Path | None) -> str:
+    if folder is None:
+        raise ConfigError("evaluate needs QUESTIONS: a file, the name of a data set, or --tinyworld FOLDER")
+    from ...tinyworld.world_files import Files
+
+    return str(Files(folder).val)

@@ -1,0 +1,158 @@
+"""Judge a finished results folder: every sample is judged once, however often the run is interrupted.
+
+    samples.jsonl ──> what is not in judge.jsonl yet ──> judge ──> judge.jsonl, one line the moment it is known
+                                                                       └─ at the end: samples.jsonl with verdicts
+
+The policy is not asked again. A verdict is found again by question, sample, model, and everything the judge was sent,
+so other settings, or another answer, are judged anew. One process at a time: the caller holds the folder's lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...dump import json_line
+from ...errors import DataError
+from ...runs.files import replacing
+from ...runs.identity import digest
+from ..asking.player import Sample
+from .judge import Judge, JudgeSettings
+from .results_folder import ResultsFolder
+
+JUDGE_FILE = "judge.jsonl"
+Key = tuple[str, int, str]
+Progress = Callable[[int, int], object]
+"""Is told how many samples are judged, and of how many."""
+
+
+@dataclass(frozen=True)
+class JudgeTotals:
+    """What judging a folder came to; `undecided` samples have a verdict of neither right nor wrong.
+
+    Tokens and `cost` are those of all verdicts of the folder, `asked` samples were judged in this session.
+    """
+
+    identity: dict[str, Any]
+    samples: int
+    asked: int
+    undecided: int
+    unreadable_votes: int
+    input_tokens: int
+    output_tokens: int
+    cost: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready mapping for `Summary.judge`: what does not depend on how often the run was interrupted."""
+        counts = {name: value for name, value in vars(self).items() if name not in ("identity", "asked")}
+        return {**self.identity, **counts}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One sample as the judge is shown it."""
+
+    key: Key
+    question: str
+    golds: tuple[str, ...]
+    answer: str | None
+
+
+async def judge_folder(
+    folder: ResultsFolder, settings: JudgeSettings, *, concurrency: int = 16, progress: Progress = lambda *_: None
+) -> JudgeTotals:
+    """Judge the samples of a finished run, `concurrency` at a time, and write the verdicts into samples.jsonl.
+
+    Raises `EngineError` when the judge's server fails, with what was judged kept for the next call; `DataError` for a
+    broken line.
+    """
+    async with Judge(settings) as judge:
+        identity = settings.identity(await judge.model())
+        asked = [_asked(sample, identity) for sample in folder.read_samples()]
+        path = folder.path / JUDGE_FILE
+        verdicts = _read_verdicts(path)
+        missing = [each for each in asked if each.key not in verdicts]
+        done = len(asked) - len(missing)
+        progress(done, len(asked))
+        with path.open("a", encoding="utf-8") as journal:
+
+            async def work(rest: Iterator[_Asked]) -> None:
+                nonlocal done
+                for each in rest:
+                    verdict = await judge.judge(each.question, each.golds, each.answer)
+                    verdicts[each.key] = verdict.to_dict()
+                    journal.write(_line(each.key, verdicts[each.key]))
+                    journal.flush()
+                    done += 1
+                    progress(done, len(asked))
+
+            await _in_parallel(work, missing, concurrency)
+    found = {(each.key[0], each.key[1]): verdicts[each.key] for each in asked}
+    _rewrite(folder, found)
+    return _totals(identity, list(found.values()), len(missing))
+
+
+async def _in_parallel(work: Callable[[Iterator[_Asked]], Any], missing: list[_Asked], concurrency: int) -> None:
+    """Let workers share one iterator; the first failure stops all of them."""
+    rest = iter(missing)
+    workers = [asyncio.ensure_future(work(rest)) for _ in range(min(concurrency, len(missing)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+def _asked(sample: Sample, identity: dict[str, Any]) -> _Asked:
+    question, golds, answer = sample.question.question, sample.question.golds, sample.reward.answer
+    sent = digest([identity, question, golds, answer])
+    return _Asked((*sample.key, sent), question, golds, answer)
+
+
+def _line(key: Key, verdict: dict[str, Any]) -> str:
+    uid, sample, sent = key
+    return json_line({"uid": uid, "sample": sample, "sent": sent, "verdict": verdict})
+
+
+def _read_verdicts(path: Path) -> dict[Key, dict[str, Any]]:
+    """Read what was judged before; a last line that a crash left half-written is taken off the file."""
+    if not path.is_file():
+        return {}
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    verdicts: dict[Key, dict[str, Any]] = {}
+    for number, line in enumerate(whole.split(b"\n")[:-1], 1):
+        try:
+            row = json.loads(line)
+            verdicts[row["uid"], row["sample"], row["sent"]] = dict(row["verdict"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}:{number}: not a verdict: {type(error).__name__}: {error}") from error
+    return verdicts
+
+
+def _rewrite(folder: ResultsFolder, verdicts: dict[tuple[str, int], dict[str, Any]]) -> None:
+    """Write samples.jsonl anew, sample by sample: an interruption leaves the old file or the new one."""
+    with replacing(folder.samples) as file:
+        for sample in folder.read_samples():
+            file.write(json_line(replace(sample, judge=verdicts[sample.key]).to_row()))
+
+
+def _totals(identity: dict[str, Any], verdicts: list[dict[str, Any]], asked: int) -> JudgeTotals:
+    return JudgeTotals(
+        identity=identity,
+        samples=len(verdicts),
+        asked=asked,
+        undecided=sum(each["correct"] is None for each in verdicts),
+        unreadable_votes=sum(each["votes"].count("unreadable") for each in verdicts),
+        input_tokens=sum(each["input_tokens"] for each in verdicts),
+        output_tokens=sum(each["output_tokens"] for each in verdicts),
+        cost=sum(each["cost"] for each in verdicts),
+    )

@@ -1,0 +1,142 @@
+"""A results folder: what `autocoa evaluate` writes, and how it is read again.
+
+    run.json         fingerprint, method, training cost, the command; written before the first question is asked
+    partial.jsonl    samples in the order in which they were finished; while the run is not finished
+    samples.jsonl    all samples, ordered by question, then by number; written whole, then partial.jsonl is removed
+    summary.json     `summary.Summary`
+    table.txt        the table that was printed
+
+A process that dies leaves at most one half-written line, the last one of partial.jsonl, which is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConfigError, DataError
+from ...ledger import FILE_NAME, Ledger
+from ...runs.log import LineLog
+from ...stages.result import RESULT_NAME, read_result
+from ..asking.player import Sample
+from .summary import Summary
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """The files of one run."""
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        """What is measured."""
+        return self.path / "run.json"
+
+    @property
+    def partial(self) -> Path:
+        """Samples of a run that is not finished."""
+        return self.path / "partial.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """The file that grows while a session lasts: `partial`."""
+        return self.partial
+
+    @property
+    def samples(self) -> Path:
+        """Samples of a finished run."""
+        return self.path / "samples.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        """The numbers."""
+        return self.path / "summary.json"
+
+    @property
+    def table(self) -> Path:
+        """The numbers for people."""
+        return self.path / "table.txt"
+
+    def read_summary(self) -> Summary:
+        """Read the numbers of a finished run; raises `DataError` naming the file."""
+        if not self.summary.is_file():
+            state = "is not finished: run autocoa evaluate again" if self.run.is_file() else "holds no results"
+            raise DataError(f"{self.path} {state} (no {self.summary.name})")
+        try:
+            return Summary.from_dict(_read_json(self.summary))
+        except DataError as error:
+            raise DataError(f"{self.summary}: {error}") from error
+
+    def read_samples(self) -> Iterator[Sample]:
+        """Yield the samples of a finished run; raises `DataError` naming file and line."""
+        if not self.samples.is_file():
+            raise DataError(f"{self.path} holds no {self.samples.name}")
+        with self.samples.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    yield Sample.from_row(json.loads(line))
+                except ValueError as error:  # DataError and broken JSON are ValueErrors
+                    raise DataError(f"{self.samples}:{number}: {error}") from error
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"not readable JSON: {error}") from error
+
+
+# Samples on their way to a results folder: one line each as they are finished, in order when all are.
+#
+#     keep(sample) ──> partial.jsonl  ──(all there)──> samples.jsonl
+#
+# How lines are kept, and what a process that dies leaves behind, is `line_log.py`'s business.
+
+
+class SampleLog(LineLog[Sample]):
+    """The finished samples of a run that goes on; use it as a context manager, one process at a time.
+
+    `read` first: it tells what is there and cuts a half-written line off.
+    """
+
+    def __init__(self, folder: ResultsFolder) -> None:
+        remedy = "remove this line to ask its question again"
+        super().__init__(folder.partial, Sample.from_row, name=_name, remedy=remedy)
+        self._folder = folder
+
+    def finish(self, order: Sequence[tuple[str, int]]) -> None:
+        """Write samples.jsonl in this order, whole or not at all, and remove partial.jsonl."""
+        self.write_in_order(order, self._folder.samples)
+        self._folder.partial.unlink()
+
+
+def _name(sample: Sample) -> str:
+    return f"sample {sample.sample} of {sample.question.id!r}"
+
+
+# What a checkpoint had cost to train: summed over the folders of its stages, as `autocoa stages` writes them.
+
+
+def training_cost(folders: Iterable[Path]) -> dict[str, float]:
+    """Sum "real_calls", "simulated_calls" and "seconds" of stage folders; {} for none.
+
+    A stage without ledger made no calls (supervised training). Raises `ConfigError` for a folder that is no finished
+    stage.
+    """
+    folders = list(folders)
+    if not folders:
+        return {}
+    cost = {"real_calls": 0.0, "simulated_calls": 0.0, "seconds": 0.0}
+    for folder in folders:
+        if not (folder / RESULT_NAME).is_file():
+            raise ConfigError(f"{folder} is no finished stage of autocoa stages (no {RESULT_NAME})")
+        cost["seconds"] += read_result(folder, status="skipped").seconds
+        if (folder / "checkpoints" / FILE_NAME).is_file():
+            spent = Ledger.load(folder / "checkpoints" / FILE_NAME).total("train")
+            cost["real_calls"] += spent.real_calls
+            cost["simulated_calls"] += spent.simulated_calls
+    return cost

@@ -1,0 +1,204 @@
+"""What models are judged with: which queries, which real tool, how to sample. One job serves any number of models."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ...engines.base import Engine, Sampling
+from ...environments.base import Environment
+from ...errors import ConfigError
+from ...limits import Limits
+from ...protocol import get_protocol
+from ...settings import SearchSettings, Settings, WorldModelSettings
+from ...tokenization import Codec
+from .imagine import (
+    Compared,
+    Judge,
+    Scorer,
+    check_compared,
+    first_error,
+    group_cards,
+    judge_queries,
+    scorer_of,
+    total_spent,
+)
+from .queries import Query, choose, dump_queries, encode_query, read_queries
+from .scorecard import ScoreCard, file_identity, now, real_identity
+
+
+@dataclass(frozen=True)
+class Job:
+    """What models are judged with; `check_tokenizer(tokenizer, model)` may refuse one.
+
+    Queries come from `dump` when it is given, else from `queries_file`. Without `corpus` and `search_url`, what the
+    dump has recorded is the real observation.
+    """
+
+    queries_file: str | None = None
+    dump: str | None = None
+    split: str = "val"
+    step: int | None = None
+    groups: tuple[str, ...] = ()
+    limit: int | None = None
+    protocol: str = "autocoa"
+    system_prompt: str | None = None
+    corpus: str | None = None
+    index_dir: str | None = None
+    search_url: str | None = None
+    search_backend: Literal["search_r1", "flashrag"] = "search_r1"
+    top_k: int = 3
+    max_observation_tokens: int = Limits().max_observation_tokens
+    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
+    server: str | None = None
+    has_scorer: bool = True
+    check_tokenizer: Callable[[Any, str], None] | None = None
+
+    def changed(self, **values: Any) -> Job:
+        """The same job with the given values; None leaves a value as it is."""
+        return replace(self, **{name: value for name, value in values.items() if value is not None})
+
+    def check(self) -> None:
+        """Refuse what cannot be judged, before a model is loaded: raises `ConfigError` or `DataError`."""
+        protocol = get_protocol(self.protocol)
+        if self.corpus and self.search_url:
+            raise ConfigError("give --corpus or --search-url, not both")
+        if self.dump is None:
+            if self.queries_file is None:
+                raise ConfigError("scorecard needs --queries FILE, --from-dump FOLDER or --tinyworld FOLDER")
+            if not (self.corpus or self.search_url):
+                raise ConfigError("the real answers need --corpus FILE, --search-url URL or --tinyworld FOLDER")
+            choose(read_queries(self.queries_file, protocol), self.groups, self.limit)
+
+    def queries(self, codec: Codec) -> list[Query]:
+        """The chosen queries in the ids of one model."""
+        if self.dump is not None:
+            return choose(dump_queries(self.dump, self.split, codec, step=self.step), self.groups, self.limit)
+        rows = choose(read_queries(str(self.queries_file), codec.protocol), self.groups, self.limit)
+        return [encode_query(each, codec, system_prompt=self.system_prompt) for each in rows]
+
+    def search(self) -> SearchSettings | None:
+        """The real tool's settings; None when the dump's own observations are the real ones."""
+        if self.search_url:
+            return SearchSettings(backend=self.search_backend, url=self.search_url, top_k=self.top_k)
+        if self.corpus:
+            return SearchSettings(corpus=self.corpus, index_dir=self.index_dir, top_k=self.top_k)
+        return None
+
+    def build_real(self) -> Environment | None:
+        """Build the real search tool; None when the dump's own observations are the real ones."""
+        from ...assembly import build_real
+
+        search = self.search()
+        return None if search is None else build_real(Settings(protocol=self.protocol, search=search))
+
+
+def tinyworld_job(folder: str | Path) -> Job:
+    """The job of an embedded-world folder: its corpus, protocol, limits, and 150 facts of each group.
+
+    Raises `ConfigError` when the folder holds no world.
+    """
+    from ...tinyworld.held_out import LIMITS, TOP_K, check_vocabulary
+    from ...tinyworld.world import generate
+    from ...tinyworld.world_files import existing_world, write_world_queries
+
+    files = existing_world(folder)
+    world = generate()
+    return Job(
+        queries_file=str(write_world_queries(files.folder, world)),
+        protocol="tinyworld",
+        corpus=str(files.corpus),
+        index_dir=str(files.index),
+        top_k=TOP_K,
+        max_observation_tokens=LIMITS.max_observation_tokens,
+        check_tokenizer=lambda tokenizer, model: check_vocabulary(tokenizer, world, model),
+    )
+
+
+# One model judged by a job: loaded into this process, or asked on its server; the result is a card.
+
+
+_TIMEOUT_S = 3600.0  # all queries wait for one model at once, and nobody waits for them
+
+
+@dataclass(frozen=True)
+class JudgedModel:
+    """A card and the queries behind it."""
+
+    card: ScoreCard
+    compared: Sequence[Compared]
+
+
+async def judge_model(model: str, job: Job, real: Environment | None) -> JudgedModel:
+    """Load a model, or connect to its server, and judge it; `real` is `job.build_real()`, one for all models.
+
+    Raises `ConfigError` for a folder without model, `EngineError` when the server fails, and `AutoCoAError` with the
+    first message when not one query could be compared.
+    """
+    from ...environments.authors import build_world_model
+
+    async with _engine(model, job) as (engine, tokenizer, scorer):
+        if job.check_tokenizer:
+            job.check_tokenizer(tokenizer, model)
+        codec = Codec(tokenizer, get_protocol(job.protocol))
+        judge = Judge(
+            codec,
+            engine,
+            build_world_model(WorldModelSettings(timeout_s=_TIMEOUT_S)),
+            real,
+            scorer if job.has_scorer else None,
+            sampling=job.sampling,
+            max_tokens=job.max_observation_tokens,
+            metadata={"split": "scorecard"},
+        )
+        compared = await judge_queries(job.queries(codec), judge)
+    check_compared(compared)
+    return JudgedModel(_card(model, job, compared, scorer if job.has_scorer else None), compared)
+
+
+@asynccontextmanager
+async def _engine(model: str, job: Job) -> AsyncIterator[tuple[Engine, Any, Scorer | None]]:
+    if job.server is None:
+        from ...engines.transformers_local import TransformersEngine
+
+        engine = TransformersEngine.load(model, dtype="float32", max_batch=128)
+        yield engine, engine.tokenizer, scorer_of(engine)
+        return
+    from ...engines.model_folder import load_tokenizer
+    from ...engines.openai_server import OpenAIServerEngine
+
+    check_tokenizer_folder(model)
+    async with await OpenAIServerEngine.connect(job.server) as server:
+        yield server, load_tokenizer(Path(model)), scorer_of(server)
+
+
+def check_tokenizer_folder(folder: str) -> None:
+    """Raise `ConfigError` when no tokenizer lies there."""
+    if not any((Path(folder) / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        raise ConfigError(f"{folder} holds no tokenizer (tokenizer.json), expected that of the served model")
+
+
+def _card(model: str, job: Job, compared: Sequence[Compared], scorer: Scorer | None) -> ScoreCard:
+    queries = (
+        {"dump": job.dump, "split": job.split, "step": job.step} if job.dump else file_identity(str(job.queries_file))
+    )
+    return ScoreCard(
+        model=model,
+        protocol=job.protocol,
+        sampling={
+            "temperature": job.sampling.temperature,
+            "max_observation_tokens": job.max_observation_tokens,
+            "author": "self",
+            "server": job.server,
+        },
+        real=real_identity(job.search(), job.dump),
+        queries={**queries, "limit": job.limit},
+        groups=group_cards(compared),
+        spent=total_spent(compared),
+        scored_by=type(scorer).__name__ if scorer else None,
+        created=now(),
+        first_error=first_error(compared),
+    )

@@ -1,0 +1,200 @@
+"""One rollout of the teacher, and what it was asked for: a line of `attempts.jsonl`.
+
+A line is a row of a trajectory dump (`evaluation.sample.Sample`) whose split is the kind, so whatever reads dumps reads
+attempts, and:
+
+    kind sample parent n_shared strategy      what was asked for
+    usage                                     what it cost
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from ...errors import DataError
+from ...runs.log import LineLog
+from ..asking.player import Sample
+from ..asking.question import Question
+
+Strategy = Literal["step", "uncertainty"]
+Key = tuple[str, str, int]
+"""Question, kind, number: each occurs once in a run."""
+
+
+class Kind(StrEnum):
+    """What the teacher was asked for."""
+
+    COT = "cot"  # a chain of thought: no tool, actions forbidden
+    COA = "coa"  # a chain of action: the tool is allowed
+    ACT = "act"  # a wrong chain of thought in which an action is begun at one step
+    THINK = "think"  # a wrong chain of action in which an action is not taken
+
+    @property
+    def parent(self) -> Kind | None:
+        """The kind of chain that is changed; None: written from the start."""
+        return {Kind.ACT: Kind.COT, Kind.THINK: Kind.COA}.get(self)
+
+    @property
+    def change(self) -> Kind | None:
+        """What a wrong chain of this kind is changed into; None: changes are not changed again."""
+        return {Kind.COT: Kind.ACT, Kind.COA: Kind.THINK}.get(self)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Where a wrong chain is cut: its first `n_shared` response tokens are kept; `parent` is its number.
+
+    `strategy` says what chose the place: the structure of its steps, or the teacher's own uncertainty.
+    """
+
+    parent: int
+    n_shared: int
+    strategy: Strategy
+
+
+@dataclass(frozen=True)
+class Request:
+    """The `number`-th chain of a kind (0 is the first) for one question; `cut` for changed chains only."""
+
+    kind: Kind
+    number: int
+    cut: Cut | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a rollout cost: requests to the engine, tokens it was shown and tokens it sampled, money for both."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    sampled_tokens: int = 0
+    cost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A finished rollout; `sample` holds question, trajectory, reward parts, seed, and the error of a refused one."""
+
+    request: Request
+    sample: Sample
+    usage: Usage
+
+    @property
+    def kind(self) -> Kind:
+        """What the teacher was asked for."""
+        return self.request.kind
+
+    @property
+    def key(self) -> Key:
+        """Question, kind, number."""
+        return self.sample.question.id, str(self.request.kind), self.request.number
+
+    @property
+    def error(self) -> str | None:
+        """Why the engine would not answer; None: it answered."""
+        return self.sample.error
+
+    @property
+    def cost(self) -> float:
+        """Money: the teacher's and the tool's."""
+        return self.usage.cost + self.sample.trajectory.counts.cost
+
+    def to_row(self) -> dict[str, Any]:
+        """A JSON-ready mapping."""
+        cut = self.request.cut
+        asked = {"parent": None, "n_shared": None, "strategy": None} if cut is None else asdict(cut)
+        kind = str(self.kind)
+        return {**self.sample.to_row(), "split": kind, "kind": kind, **asked, "usage": asdict(self.usage)}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Attempt:
+        """Rebuild an attempt; raises `DataError` for a row that synthesis did not write."""
+        sample = Sample.from_row(row)
+        try:
+            cut = None if row["parent"] is None else Cut(row["parent"], row["n_shared"], row["strategy"])
+            request = Request(Kind(row["kind"]), sample.sample, cut)
+            return cls(request, sample, Usage(**row["usage"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"not an attempt of a synthesis: {type(error).__name__}: {error}") from error
+
+
+# The attempts of a synthesis on disk: `attempts.jsonl`, which stays, because the data sets are made from it.
+#
+#     log.read()          all, one by one
+#     log.of(question)    those of one question, in the order they were asked for
+#
+# How lines are kept, and what a process that dies leaves behind, is `line_log.py`'s business.
+
+
+class AttemptLog(LineLog[Attempt]):
+    """The finished attempts; use it as a context manager, one process at a time, and `read` first."""
+
+    def __init__(self, folder: SynthesisFolder) -> None:
+        # by itself a line cannot go: the attempts of a question are numbered, and its changes name what they change
+        remedy = "remove this line and all after it to ask for them again"
+        super().__init__(folder.attempts, Attempt.from_row, name=_name, remedy=remedy)
+        self._of: dict[str, list[Key]] = {}
+
+    def read(self) -> Iterator[Attempt]:
+        """Yield all that is there, as `LineLog.read` does."""
+        self._of.clear()
+        for attempt in super().read():
+            self._note(attempt)
+            yield attempt
+
+    def keep(self, item: Attempt) -> None:
+        """Append an attempt, as `LineLog.keep` does."""
+        super().keep(item)
+        self._note(item)
+
+    def of(self, question: Question) -> list[Attempt]:
+        """Read the attempts of one question again, in the order in which they were kept."""
+        return [self.at(key) for key in self._of.get(question.id, ())]
+
+    def _note(self, attempt: Attempt) -> None:
+        self._of.setdefault(attempt.sample.question.id, []).append(attempt.key)
+
+
+def _name(attempt: Attempt) -> str:
+    return f"{attempt.kind} {attempt.request.number} of {attempt.sample.question.id!r}"
+
+
+# A synthesis folder: what `autocoa synthesize` writes while the teacher works.
+#
+#     run.json          what the attempts depend on, the command; written before the teacher is asked
+#     attempts.jsonl    every attempt, right or wrong, as they were finished; the data sets are made from it
+#     vllm.log          what a server of our own has said
+#
+# The data sets and their cards lie beside them (`assemble.py`). How an interrupted run goes on is told in
+# `evaluation/resume.py`.
+
+
+@dataclass(frozen=True)
+class SynthesisFolder:
+    """The files of one synthesis."""
+
+    path: Path
+
+    @property
+    def run(self) -> Path:
+        """What is asked for."""
+        return self.path / "run.json"
+
+    @property
+    def attempts(self) -> Path:
+        """What the teacher has written."""
+        return self.path / "attempts.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """The file that grows while a session lasts: `attempts`."""
+        return self.attempts
+
+    @property
+    def server_log(self) -> Path:
+        """What a server of our own has said."""
+        return self.path / "vllm.log"

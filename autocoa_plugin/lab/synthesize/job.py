@@ -1,0 +1,234 @@
+"""What one synthesis is: questions, teacher, rules, and where the data goes; what cannot work is refused early.
+
+How a command line becomes a job is `command.py`'s business, what its attempts depend on `identity.py`'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ...answers import METRICS
+from ...config import require
+from ...engines.base import Sampling
+from ...engines.model_folder import check_model_folder
+from ...errors import ConfigError, nearest
+from ...settings import Settings
+from ..asking.methods import get_method
+from ..asking.model import EngineName
+from ..asking.question import Question
+from ..asking.question_rows import Columns
+from .attempt import Strategy
+from .gate import GateSettings
+
+# How much is asked of the teacher, what counts as right, and what the data sets are made like.
+#
+#     Rules        attempts, changes of wrong chains, places to cut          what is asked for
+#     Acceptance   exact match, or F1 from a threshold on                    what is right
+#     Output       span and balance of pairs, shards, near-duplicates        what is written; no question is asked anew
+#
+# What a chain must not be like is `gates/`'s business.
+
+
+Span = Literal["trajectory", "step"]
+Asked = Literal["split", "both", "cot", "coa"]
+STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is asked for.
+
+    `asked` "split" draws, by seed, which questions get a chain of thought (a share of `cot_share`) and which a chain of
+    action, as the paper does (half and half); "both" asks for both, "cot" and "coa" for one. Up to `attempts` chains
+    per question and kind, until one is kept. Of the wrong ones, the first `changed` are changed, at up to `cuts` places
+    each until the change is right; the places are chosen by `strategies` in turn. `cuts` 0: no pairs.
+    Raises `ConfigError` for a number out of range or an unknown name.
+    """
+
+    asked: Asked = "split"
+    cot_share: float = 0.5
+    attempts: int = 4
+    changed: int = 1
+    cuts: int = 3
+    strategies: tuple[Strategy, ...] = STRATEGIES
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.asked in get_args(Asked), f"asked must be one of {get_args(Asked)}, got {self.asked!r}")
+        require(0 <= self.cot_share <= 1, f"cot_share must be between 0 and 1, got {self.cot_share}")
+        for name, smallest in (("attempts", 1), ("changed", 0), ("cuts", 0)):
+            require(getattr(self, name) >= smallest, f"{name} must be >= {smallest}, got {getattr(self, name)}")
+        require(bool(self.strategies), f"strategies must name at least one of {', '.join(STRATEGIES)}")
+        for each in self.strategies:
+            known = f"strategies must be of {', '.join(STRATEGIES)}, got {each!r}{nearest(each, STRATEGIES)}"
+            require(each in STRATEGIES, known)
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """A chain is right when `metric`, a name of `answers.METRICS`, reaches `threshold` (0 to 1, not 0)."""
+
+    metric: str = "exact_match"
+    threshold: float = 1.0
+
+    def __post_init__(self) -> None:
+        known = f"accept must name one of {', '.join(METRICS)}, got {self.metric!r}{nearest(self.metric, METRICS)}"
+        require(self.metric in METRICS, known)
+        require(0 < self.threshold <= 1, f"accept {self.metric} must be above 0 and at most 1, got {self.threshold}")
+
+    @classmethod
+    def parse(cls, text: str) -> Acceptance:
+        """Read "exact_match" or "f1:0.8"; raises `ConfigError`."""
+        metric, _, threshold = text.partition(":")
+        try:
+            return cls(metric, float(threshold or 1.0))
+        except ValueError as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"accept must be a metric or metric:threshold, such as f1:0.8, got {text!r}") from error
+
+    def __str__(self) -> str:
+        return self.metric if self.threshold == 1 else f"{self.metric} >= {self.threshold:g}"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the data sets are made like.
+
+    `span`: both sides of a pair go on to the answer ("trajectory", the paper's), or end after the step at which they
+    diverge ("step"). `act_chosen_share`: drop pairs of the commoner direction until this share has acting as its chosen
+    side (0 to 1; None: as they come). `near_duplicate`: of rows whose shingles' Jaccard similarity is estimated to
+    reach this, the first is kept (None: all). `shard_rows`: rows per parquet file. `licence` is that of the questions.
+    Raises `ConfigError` for a number out of range.
+    """
+
+    span: Span = "trajectory"
+    act_chosen_share: float | None = None
+    near_duplicate: float | None = 0.9
+    shard_rows: int = 10_000
+    licence: str | None = None
+
+    def __post_init__(self) -> None:
+        require(self.span in get_args(Span), f"span must be one of {get_args(Span)}, got {self.span!r}")
+        share, similar = self.act_chosen_share, self.near_duplicate
+        require(share is None or 0 < share < 1, f"act_chosen_share must be between 0 and 1, got {share}")
+        require(similar is None or 0 < similar <= 1, f"near_duplicate must be above 0 and at most 1, got {similar}")
+        require(self.shard_rows >= 1, f"shard_rows must be >= 1, got {self.shard_rows}")
+
+
+_LONGEST_PAUSE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Money per million tokens: those the teacher is shown, and those it samples."""
+
+    prompt: float = 0.0
+    sampled: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", "sampled"):
+            require(getattr(self, name) >= 0, f"the price of {name} tokens must be >= 0, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class SynthesisJob:
+    """Who is asked what, at which cost, and where the data goes.
+
+    Of a named set the training part is asked; `columns` names those of a file with a layout of its own. `questions`,
+    `split`, `limit`, `model`, `server`, `served_model`, `engine`, `vllm_options`, `check_tokenizer` and
+    `concurrency` are as in `evaluation.job.EvaluationJob`; `model` is the teacher's folder or tokenizer. `cot` and
+    `coa` are the settings of the two ways of asking, under the methods `cot_method` (without tool) and `coa_method`.
+    `student` is the model that will be trained (None: the teacher): with another tokenizer rows are text, without ids.
+    `max_cost` ends the run before more money is spent (None: no ceiling), `requests_per_minute` bounds the teacher's
+    requests (None: not); one that failed on the way to a server is tried `tries` times, with pauses of up to a minute.
+    `ray_workers` 0: in this process.
+    """
+
+    questions: str
+    model: str
+    folder: Path
+    cot: Settings
+    coa: Settings
+    cot_method: str = "model_only"
+    coa_method: str = "autocoa"
+    split: str | None = None
+    columns: Columns | None = None
+    limit: int | None = None
+    server: str | None = None
+    served_model: str | None = None
+    engine: EngineName = "auto"
+    vllm_options: tuple[str, ...] = ()
+    check_tokenizer: Callable[[Any, str], None] | None = None
+    # "temperature 0.5 to 0.7, 0.6 recommended, top-p 0.95" (DeepSeek-R1's model card, the paper's teacher)
+    temperature: float = 0.6
+    top_p: float = 0.95
+    concurrency: int = 64
+    rules: Rules = field(default_factory=Rules)
+    acceptance: Acceptance = field(default_factory=Acceptance)
+    gates: GateSettings = field(default_factory=GateSettings)
+    output: Output = field(default_factory=Output)
+    prices: Prices = field(default_factory=Prices)
+    max_cost: float | None = None
+    requests_per_minute: float | None = None
+    tries: int = 10
+    student: str | None = None
+    ray_workers: int = 0
+
+    def check(self, *, has_engine: bool = False) -> None:
+        """Refuse what cannot work, before questions or a model are read: raises `ConfigError`.
+
+        `has_engine`: the caller brings the teacher, so that `model` is only a name.
+        """
+        for name in (self.cot_method, self.coa_method):
+            get_method(name)
+        require(self.concurrency >= 1, f"concurrency must be >= 1, got {self.concurrency}")
+        require(self.temperature >= 0, f"temperature must be >= 0, got {self.temperature}")
+        require(0 < self.top_p <= 1, f"top_p must be above 0 and at most 1, got {self.top_p}")
+        require(
+            self.rules.attempts == 1 or self.temperature > 0,
+            f"{self.rules.attempts} attempts at temperature 0 are all the same chain: give a temperature above 0",
+        )
+        rate = self.requests_per_minute
+        require(rate is None or rate > 0, f"requests_per_minute must be above 0, got {rate}")
+        require(self.tries >= 1, f"tries must be >= 1, got {self.tries}")
+        require(self.ray_workers >= 0, f"ray_workers must be >= 0, got {self.ray_workers}")
+        self._check_ceiling()
+        if not has_engine:
+            self._check_engine()
+
+    def read_questions(self, report: Callable[[str], object] = lambda _: None) -> list[Question]:
+        """Read the questions in their order; raises `DataError` or `ConfigError`."""
+        from ..asking.questions import read_questions
+
+        chosen: dict[str, Any] = {"split": self.split, "columns": self.columns, "limit": self.limit}
+        return read_questions(self.questions, training=True, report=report, **chosen)
+
+    @property
+    def patience(self) -> dict[str, float]:
+        """Options of a server's engine: a teacher is asked for hours, so a restart of its server is sat out."""
+        return {"max_attempts": self.tries, "max_pause_s": _LONGEST_PAUSE_S}
+
+    def sampling(self) -> Sampling:
+        """How a turn is sampled, seed and forbidden texts excepted."""
+        options = {"top_p": self.top_p} if self.temperature > 0 and self.top_p < 1 else {}
+        return Sampling(self.temperature, options)
+
+    def _check_ceiling(self) -> None:
+        if self.max_cost is None:
+            return
+        require(self.max_cost > 0, f"max_cost={self.max_cost:g} allows no rollout: give more, or leave it out")
+        search = self.coa.search
+        has_price = self.prices.prompt or self.prices.sampled or (search is not None and search.price_per_1000)
+        require(bool(has_price), f"max_cost={self.max_cost:g} is never reached where nothing has a price: give prices")
+
+    def _check_engine(self) -> None:
+        is_served = self.server is not None
+        require(not is_served or self.engine == "auto", f"engine={self.engine} is for a model without server: drop one")
+        require(is_served or self.served_model is None, "served_model names a model of server: give both")
+        require(is_served or self.ray_workers == 0, "ray_workers share one server: give server")
+        if not is_served:
+            check_model_folder(Path(self.model))

@@ -1,0 +1,93 @@
+"""Files that are whole or not there at all, whoever reads them while they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+import json
+import shutil
+from collections.abc import Callable, Iterator
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write text under a temporary name, then rename: an interruption leaves the old file or the new one."""
+    with replacing(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a file for writing (mode "w", UTF-8, or "wb") that takes the place of `path` when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
+    try:
+        with building.open(mode, encoding=encoding, newline=newline) as file:
+            yield file
+        building.replace(path)
+    finally:
+        building.unlink(missing_ok=True)
+
+
+# Files of one folder that take the place of others together: all of them or none, whatever interrupts.
+#
+#     with exchanging(folder, is_old) as staged:    write the new files into `staged`
+#         ...                                       .staged ──rename──> .exchange ──file by file──> folder
+#
+# The rename is the moment of the change: what is interrupted before it never happened, what is interrupted after it is
+# finished by the next `exchanging` or `finish`. Until then `is_pending` tells readers. One process at a time.
+
+
+_STAGED, _PENDING, _LIST = ".staged", ".exchange", ".exchange.json"
+
+
+@contextmanager
+def exchanging(folder: Path, is_old: Callable[[str], bool]) -> Iterator[Path]:
+    """Give an empty folder to write into; when the block ends well, its files take the place of the old ones.
+
+    `is_old` says of a name in `folder` whether it is to go when there is no new file of this name. A block that raises
+    leaves everything as it was.
+    """
+    finish(folder)
+    staged = folder / _STAGED
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    try:
+        yield staged
+        commit(folder, is_old)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    finish(folder)
+
+
+def commit(folder: Path, is_old: Callable[[str], bool]) -> None:
+    """Decide the exchange: from here on `finish` completes it."""
+    staged = folder / _STAGED
+    new = sorted(each.name for each in staged.iterdir())
+    old = sorted(each.name for each in folder.iterdir() if is_old(each.name) and each.name not in new)
+    (staged / _LIST).write_text(json.dumps({"new": new, "old": old}), encoding="utf-8")
+    staged.rename(folder / _PENDING)
+
+
+def finish(folder: Path) -> None:
+    """Complete an exchange that was decided; nothing happens where none was."""
+    pending = folder / _PENDING
+    if not is_pending(folder):
+        shutil.rmtree(pending, ignore_errors=True)
+        return
+    names = json.loads((pending / _LIST).read_text(encoding="utf-8"))
+    for name in names["old"]:
+        (folder / name).unlink(missing_ok=True)
+    for name in names["new"]:
+        if (pending / name).exists():
+            (pending / name).replace(folder / name)
+    (pending / _LIST).unlink()
+    pending.rmdir()
+
+
+def is_pending(folder: Path) -> bool:
+    """True where an exchange was decided and interrupted: old and new files stand side by side."""
+    return (folder / _PENDING / _LIST).is_file()

@@ -1,0 +1,230 @@
+"""One launched process: its output goes to a log file, its progress to the terminal, its failure into one sentence."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from ..errors import AutoCoAError
+from .progress import ShownProgress
+from .progress import progress_bar
+from ..errors import ConfigError
+import json
+from collections.abc import Iterable
+
+
+_POLL_S = 1.0
+# torchrun gives its workers 30 s to end
+_PATIENCE_S = 35.0
+
+
+class LaunchError(AutoCoAError, RuntimeError):
+    """A launched process failed; the message holds the end of its log."""
+
+
+def launch(
+    command: Sequence[str],
+    *,
+    title: str,
+    log: Path,
+    env: Mapping[str, str],
+    total: int | Callable[[], int],
+    done: Callable[[], int],
+    memory: MemoryWatch | None = None,
+) -> float:
+    """Run a command to its end; return its wall-clock seconds.
+
+    `done()` is polled once a second for the number of finished steps, `total` is how many there will be (0 = not known
+    yet). Ctrl-C and SIGTERM end the process and all its descendants and leave as `KeyboardInterrupt`.
+    Raises `LaunchError` with the last lines of the log when the exit status is not 0.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with log.open("w", encoding="utf-8") as output, progress_bar() as bar, sigterm_interrupts():
+        shown = ShownProgress(bar, title, total if callable(total) else lambda: total, done)
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **env}, start_new_session=True
+        )
+        try:
+            while _is_running(process):
+                if memory is not None:
+                    memory.sample(process.pid)
+                shown.update()
+            shown.update(finished=process.returncode == 0)
+        finally:
+            end_process(process)
+    if process.returncode != 0:
+        raise LaunchError(_failure(title, process.returncode, log))
+    return time.monotonic() - started
+
+
+def _is_running(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(timeout=_POLL_S)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+@contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Make SIGTERM what Ctrl-C is, so that no training process outlives the one that watches it."""
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers there only
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads its own session, and its descendants, wherever they have moved; nothing if it has ended.
+
+    torchrun's workers have sessions of their own, outside of its group.
+    """
+    if process.poll() is not None:
+        return
+    descendants = _descendants(process.pid)
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+    finally:
+        for each in descendants:
+            if each.is_running():
+                each.kill()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _failure(title: str, status: int, log: Path, lines: int = 15) -> str:
+    kept: deque[str] = deque(maxlen=lines)
+    reason = ""
+    with log.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if "failed (exitcode:" in line:  # torchrun's own report follows: forty lines without the reason
+                break
+            kept.append(line)
+            if line.startswith("autocoa: "):
+                reason = line.removeprefix("autocoa: ").strip()
+    told = f": {reason}" if reason and any(reason in line for line in kept) else ""
+    return f"{title} ended with status {status}{told}; the end of {log}:\n{''.join(kept)}"
+
+
+# How much memory a process and all its descendants take together, at the worst moment that was looked at.
+
+
+try:
+    import psutil
+except ImportError as error:
+    raise ConfigError("launching verl needs the extra verl: pip install 'autocoa-plugin[verl]' (no psutil)") from error
+
+_SAMPLE_EVERY_S = 5.0
+
+
+class MemoryWatch:
+    """Keeps the peak of proportional set sizes: memory that processes share is counted once."""
+
+    def __init__(self) -> None:
+        self.peak_bytes = 0
+        self._last = 0.0
+
+    def sample(self, pid: int) -> None:
+        """Look at the tree below `pid`, at most every five seconds; processes that vanish are left out."""
+        if time.monotonic() - self._last < _SAMPLE_EVERY_S:
+            return
+        self._last = time.monotonic()
+        try:
+            root = psutil.Process(pid)
+            # Ray detaches its daemons from the launching process, but they keep its session
+            tree = {root, *root.children(recursive=True), *_same_session(pid)}
+        except psutil.NoSuchProcess:
+            return
+        self.peak_bytes = max(self.peak_bytes, sum(map(_bytes, tree)))
+
+
+def _same_session(pid: int) -> list[psutil.Process]:
+    import os
+
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) == pid:
+                found.append(process)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+def _bytes(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except (psutil.NoSuchProcess, psutil.AccessDenied, AttributeError):
+        return 0
+
+
+# What verl's file logger wrote: `{"step": 12, "data": {"train/loss": 0.4, ...}}`, one JSON line per logged step.
+#
+# verl empties the file when a run is resumed, so each launch gets a file of its own; `merge_steps` makes one history of
+# them.
+
+
+# a line of verl's has a few kilobytes at most
+_END_BYTES = 1 << 16
+
+
+def read_steps(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of one file, [] while there is none; a last line that is half written is left out."""
+    return _parse(path.read_bytes()) if path.is_file() else []
+
+
+def last_step(path: Path) -> int:
+    """The last step of one file, 0 while there is none; looks at the file's end only."""
+    if not path.is_file():
+        return 0
+    start = max(0, path.stat().st_size - _END_BYTES)
+    with path.open("rb") as file:
+        file.seek(start)
+        end = file.read()
+    whole = end.partition(b"\n")[2] if start else end
+    return max((row["step"] for row in _parse(whole)), default=0)
+
+
+def merge_steps(paths: Iterable[Path]) -> dict[int, dict[str, Any]]:
+    """Merge the files of several launches, in their order: what a later launch did again replaces the earlier steps.
+
+    Returns step -> metrics; several lines of one step (training, validation) are one mapping.
+    """
+    history: dict[int, dict[str, Any]] = {}
+    for path in paths:
+        rows = read_steps(path)
+        first = min((row["step"] for row in rows), default=None)
+        if first is not None:
+            # RL validates once more at the step it resumes from: that step keeps its training metrics
+            history = {step: data for step, data in history.items() if step <= first}
+        for row in rows:
+            history.setdefault(row["step"], {}).update(row["data"])
+    return history
+
+
+def _parse(lines: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines.split(b"\n")[:-1] if line.strip()]

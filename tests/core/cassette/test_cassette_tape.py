@@ -1,0 +1,235 @@
+"""The file itself: what comes back, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recordings import HEADER, TRICKY, entry, read, write
+
+from autocoa_plugin.cassette.tape import FORMAT, Tape
+from autocoa_plugin.errors import ConfigError, ToolUnavailableError
+
+# any code point, lone surrogates included
+ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=30)
+
+
+@pytest.mark.parametrize("query", TRICKY)
+def test_a_text_comes_back_as_it_went_in(tmp_path, query):
+    write(tmp_path / "t", entry(query, TRICKY[query]))
+    with Tape.play(tmp_path / "t") as tape:
+        assert tape.find("search", query) == entry(query, TRICKY[query])
+
+
+@settings(max_examples=40)  # each makes a file
+@given(st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=8))
+def test_any_texts_come_back_in_the_order_in_which_they_were_recorded(answers):
+    with tempfile.TemporaryDirectory() as folder:
+        entries = [entry(query, text) for query, text in answers.items()]
+        assert read(write(Path(folder) / "t", *entries)) == entries
+
+
+def test_more_entries_than_are_read_at_once_are_all_read(tmp_path):
+    entries = [entry(f"q{i}", str(i)) for i in range(2500)]
+    assert read(write(tmp_path / "t", *entries)) == entries
+
+
+def test_the_first_answer_to_a_query_stays(tmp_path):
+    with Tape.record(tmp_path / "t", HEADER) as tape:
+        assert tape.keep(entry("q", "first")).text == "first"
+        assert tape.keep(entry("q", "second")).text == "first"
+        assert len(tape) == 1
+
+
+def test_queries_differ_by_tool_case_and_spaces(tmp_path):
+    entries = [entry("q", "1"), entry("Q", "2"), entry("q ", "3"), entry("q", "4", tool="browse")]
+    assert read(write(tmp_path / "t", *entries)) == entries
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path):
+    with Tape.record(tmp_path / "t", HEADER) as tape:
+        with pytest.raises(ZeroDivisionError), tape.transaction():
+            tape.keep(entry())
+            _ = 1 / 0
+        assert len(tape) == 0
+        tape.keep(entry())
+        assert len(tape) == 1
+
+
+def test_an_existing_tape_keeps_its_own_header(tmp_path):
+    write(tmp_path / "t", entry())
+    other = type(HEADER)("search_r1", "index", 5, "sha256:0")
+    with Tape.record(tmp_path / "t", other) as tape:
+        assert tape.header == HEADER
+
+
+def test_a_closed_tape_is_one_file_and_opens_again_when_it_is_used(tmp_path):
+    tape = Tape.record(tmp_path / "t", HEADER)
+    tape.keep(entry())
+    tape.close()
+    assert os.listdir(tmp_path) == ["t"]
+    assert tape.find("search", "q") == entry()
+    tape.close()
+
+
+def test_a_played_tape_cannot_be_written(tmp_path):
+    write(tmp_path / "t", entry())
+    with Tape.play(tmp_path / "t") as tape, pytest.raises(ToolUnavailableError, match="readonly"):
+        tape.keep(entry("other"))
+
+
+def test_threads_share_a_tape_and_lose_nothing(tmp_path):
+    with Tape.record(tmp_path / "t", HEADER) as tape:
+        threads = [
+            threading.Thread(target=lambda name=name: [tape.keep(entry(f"{name} {i}", str(i))) for i in range(50)])
+            for name in range(4)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(tape) == 200
+
+
+def test_a_forked_child_opens_its_own_connection(tmp_path):
+    with Tape.record(tmp_path / "t", HEADER) as tape:
+        tape.keep(entry("parent"))
+        inherited = tape._connection
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                tape.keep(entry("child"))
+                status = 0 if tape._connection is not inherited else 2
+                tape.close()
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        tape.keep(entry("parent again"))
+        assert [each.query for each in tape.entries()] == ["parent", "child", "parent again"]
+
+
+def test_a_locked_tape_is_a_tool_that_is_not_available(tmp_path):
+    with Tape.record(tmp_path / "t", HEADER) as holder, Tape.record(tmp_path / "t", HEADER, timeout_s=0.05) as other:
+        with (
+            holder.transaction(),
+            pytest.raises(ToolUnavailableError, match=r"cassette .*t failed: database is locked"),
+        ):
+            other.keep(entry())
+        assert other.keep(entry()) == entry()
+
+
+def test_a_missing_tape_a_folder_a_text_an_empty_file_and_another_database_are_refused(tmp_path):
+    def refused(path, message, *, opened=(Tape.play, lambda path: Tape.record(path, HEADER))):
+        for each in opened:
+            with pytest.raises(ConfigError, match=message):
+                each(path)
+
+    refused(tmp_path / "none", "there is no cassette", opened=(Tape.play,))
+    assert not (tmp_path / "none").exists()
+    refused(tmp_path, "folder")
+    (tmp_path / "text").write_text("no database, but long enough to be taken for one" * 20)
+    refused(tmp_path / "text", "text is no cassette: file is not a database")
+    (tmp_path / "empty").touch()
+    refused(tmp_path / "empty", "no cassette: an empty file", opened=(Tape.play,))
+    connection = sqlite3.connect(tmp_path / "other")
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = (tmp_path / "other").read_bytes()
+    refused(tmp_path / "other", "no cassette: an empty file or a database of another program")
+    assert (tmp_path / "other").read_bytes() == before
+    (tmp_path / "file").write_text("")
+    refused(tmp_path / "file" / "t", "cannot be opened: ", opened=(lambda path: Tape.record(path, HEADER),))
+
+
+def test_another_format_version_is_refused_with_both_numbers(tmp_path):
+    write(tmp_path / "t", entry())
+    connection = sqlite3.connect(tmp_path / "t")
+    connection.execute(f"PRAGMA user_version={FORMAT + 1}")
+    connection.close()
+    for opened in (Tape.play, lambda path: Tape.record(path, HEADER)):
+        with pytest.raises(ConfigError, match=r"has format 2, .* format 1"):
+            opened(tmp_path / "t")
+
+
+def test_a_damaged_header_is_refused(tmp_path):
+    write(tmp_path / "t", entry())
+    connection = sqlite3.connect(tmp_path / "t")
+    connection.execute("DELETE FROM header WHERE name = 'corpus'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(ConfigError, match=r"header of the cassette .* is damaged: .*corpus"):
+        Tape.play(tmp_path / "t")
+
+
+def as_ordinary_user(work):
+    """Run `work` in a forked child that may not write everywhere, and return the text it returns."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            answer = work()
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writer, answer.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        answer = file.read()
+    os.waitpid(child, 0)
+    return answer
+
+
+@pytest.fixture
+def read_only():
+    """A folder that ordinary users may read; pytest's own are closed to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        tapes = Path(folder) / "tapes"
+        tapes.mkdir()
+        yield tapes
+        tapes.chmod(0o755)
+
+
+def test_a_tape_in_a_read_only_folder_is_read(read_only):
+    path = write(read_only / "t", entry("q", "text"))
+    read_only.chmod(0o555)
+    assert as_ordinary_user(lambda: repr(read(path))) == repr([entry("q", "text")])
+    assert os.listdir(read_only) == ["t"]
+
+
+def test_a_read_only_file_in_a_folder_that_can_be_written_is_read(read_only):
+    path = write(read_only / "t", entry("q", "text"))
+    path.chmod(0o444)
+    read_only.chmod(0o777)
+    assert as_ordinary_user(lambda: repr(read(path))) == repr([entry("q", "text")])
+
+
+def test_a_tape_in_a_read_only_folder_is_not_recorded_on(read_only):
+    path = write(read_only / "t", entry("q", "text"))
+    read_only.chmod(0o555)
+    answer = as_ordinary_user(lambda: str(Tape.record(path, HEADER)))
+    assert answer == (
+        f"ConfigError: the cassette {path} cannot be recorded on: {read_only} is read-only; to read it, mode=replay"
+    )
+
+
+def test_an_unfinished_tape_in_a_read_only_folder_is_refused_not_read_in_part(read_only):
+    with Tape.record(read_only / "source", HEADER) as tape:
+        tape.keep(entry("q", "text"))
+        # as when a recording is copied while it goes on
+        for end in ("", "-wal"):
+            shutil.copy(f"{read_only / 'source'}{end}", f"{read_only / 't'}{end}")
+    read_only.chmod(0o555)
+    assert "was left unfinished (t-wal)" in as_ordinary_user(lambda: repr(read(read_only / "t")))

@@ -1,0 +1,73 @@
+"""Finding actions in text, and refusing protocols that contradict themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autocoa_plugin.errors import ConfigError, ProtocolError
+from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1, Defect, TagPair, Tool, get_protocol
+
+FILLER = st.text(alphabet="ab <>/\n_", max_size=30)
+
+
+@given(FILLER, st.text(alphabet="abc ", min_size=1, max_size=20).filter(str.strip), FILLER)
+def test_a_closed_action_is_found_with_its_parameters_whatever_surrounds_it(before, query, after):
+    text = f"{before}<begin_search>{query}</end_search>{after}"
+    action = AUTOCOA.find_action(text)
+    assert action is not None and action.defect is None
+    assert action.parameters == query.strip()
+    assert text[action.start : action.end] == f"<begin_search>{query}</end_search>"
+
+
+@given(FILLER)
+def test_text_without_a_closing_tag_has_no_action(text):
+    assert AUTOCOA.find_action(text + "<begin_search> q") is None
+
+
+def test_the_first_of_two_tools_is_found():
+    action = AUTOCOA.find_action("<begin_calculate>1+1</end_calculate><begin_search>q</end_search>")
+    assert action is not None and (action.tool, action.parameters) == ("calculate", "1+1")
+
+
+def test_an_action_opened_by_one_tool_and_closed_by_another_is_malformed():
+    action = AUTOCOA.find_action("<begin_search> q </end_calculate>")
+    assert action is not None and action.defect is Defect.MALFORMED and action.start == 0
+
+
+def test_an_opened_action_is_known_to_be_unclosed():
+    assert AUTOCOA.find_open_action("a<begin_search>q") == 1
+    assert AUTOCOA.find_open_action("a<begin_search>q</end_search>b") is None
+
+
+def test_search_r1_reads_the_last_complete_answer_tag():
+    assert SEARCH_R1.extract_answer("<answer>a</answer> no: <answer> b </answer><answer>c") == "b"
+
+
+def test_documents_are_spelled_as_in_the_release():
+    spelled = AUTOCOA.spell_documents([("Paris", "A city."), ("France", "A country.")])
+    assert spelled == 'result 1: "Paris"\nA city.\nresult 2: "France"\nA country.'
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tools": ()}, "has no tool"),
+        ({"thought": TagPair("", "</think>")}, "empty tag"),
+        ({"thought": TagPair("<begin_search>", "</think>")}, "contained in"),
+        ({"tools": (Tool("t", TagPair("<a>", "</a>"), TagPair("<a>b", "</ab>")),)}, "'<a>' is contained in tag '<a>b'"),
+    ],
+)
+def test_a_protocol_whose_tags_could_be_mistaken_for_one_another_is_refused(change, message):
+    with pytest.raises(ProtocolError, match=message):
+        replace(AUTOCOA, **change)
+
+
+def test_an_unknown_tool_or_preset_names_the_nearest_known_one():
+    with pytest.raises(ProtocolError, match="did you mean 'search'"):
+        AUTOCOA.tool("serch")
+    with pytest.raises(ConfigError, match="did you mean 'autocoa'"):
+        get_protocol("autocao")

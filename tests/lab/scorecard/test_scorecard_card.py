@@ -1,0 +1,174 @@
+"""Cards as files, tables and pictures, and the intervals on them."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from autocoa_plugin.errors import ConfigError, DataError
+from autocoa_plugin.lab.scorecard.imagine import MEASURES, estimate
+from autocoa_plugin.lab.scorecard.scorecard import Estimate, GroupCard, ScoreCard, Spent, read_cards, save_cards
+from autocoa_plugin.lab.scorecard.table import card_names, card_tables, check_plot, notes, plot_cards
+
+NOTHING = Estimate(None, 0, None, None)
+
+
+def card(model: str = "runs/sft3/model", **more: object) -> ScoreCard:
+    measures = {each.name: NOTHING for each in MEASURES}
+    measures |= {"holds_gold": Estimate(0.5, 4, 0.25, 0.75), "cross_entropy": Estimate(1.25, 4, 1.0, 1.5)}
+    group = GroupCard("held", 5, 4, 1, 0, measures, {"unclosed_observations": 2})
+    card = ScoreCard(
+        model,
+        protocol="autocoa",
+        sampling={"temperature": 0.0},
+        real={"backend": "index", "sha256": "ab"},
+        queries={"file": "q.jsonl"},
+        groups=(group,),
+        spent=Spent(real_calls=5, cost=0.5),
+        scored_by="TransformersEngine",
+        created="2026-01-01T00:00:00+00:00",
+    )
+    return replace(card, **more)  # type: ignore[arg-type]
+
+
+def test_cards_are_read_back_as_they_were_written(tmp_path):
+    cards = [card(), card(step=10, scored_by=None, first_error="ToolError: down")]
+    save_cards(cards, tmp_path / "new" / "card.json")
+    assert read_cards(tmp_path / "new" / "card.json") == cards
+    assert [each.name for each in (tmp_path / "new").iterdir()] == ["card.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not a file of scorecards"),
+        ("[]", "not a file of scorecards"),
+        ('{"cards": [{"schema_version": 2}]}', "schema_version must be 1, got 2"),
+        ('{"cards": [{"schema_version": 1}]}', "not a stored scorecard: KeyError: 'groups'"),
+    ],
+)
+def test_what_is_no_card_is_refused_with_its_file(tmp_path, text, message):
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(DataError, match=f"card.json: {message}"):
+        read_cards(tmp_path / "card.json")
+
+
+def test_a_missing_card_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no readable file of scorecards"):
+        read_cards(tmp_path / "card.json")
+
+
+def test_a_card_with_a_number_that_is_not_finite_is_never_written(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        save_cards([card(sampling={"temperature": float("nan")})], tmp_path / "card.json")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --------------------------------------------------------------------------------------------------------- intervals
+
+
+def test_a_mean_leaves_out_what_was_not_measured():
+    assert estimate([1.0, None, 0.0, None]).mean == 0.5 and estimate([1.0, None, 0.0, None]).n == 2
+    assert estimate([None]) == estimate([]) == NOTHING
+
+
+def test_weights_make_a_weighted_mean():
+    assert estimate([4.0, 2.0, None], [1, 3, 9]).mean == pytest.approx(2.5)
+
+
+def test_a_single_query_has_no_interval():
+    assert estimate([0.25, None]) == Estimate(0.25, 1, None, None)
+
+
+def test_equal_values_have_an_interval_of_no_width():
+    assert estimate([0.25] * 8) == Estimate(0.25, 8, 0.25, 0.25)
+
+
+def test_the_interval_of_a_share_agrees_with_the_normal_approximation():
+    # p = 0.3 of n = 200: 1.96 * sqrt(0.3 * 0.7 / 200) = 0.0635
+    found = estimate([1.0] * 60 + [0.0] * 140)
+    assert found.low == pytest.approx(0.3 - 0.0635, abs=0.012) and found.high == pytest.approx(0.3635, abs=0.012)
+
+
+def test_about_95_percent_of_intervals_hold_the_true_mean():
+    rng = random.Random(1)
+    held = 0
+    for _ in range(100):
+        found = estimate([float(rng.random() < 0.4) for _ in range(60)])
+        held += (found.low or 0) <= 0.4 <= (found.high or 0)
+    assert 88 <= held <= 100  # binomial with p = 0.95: 88 is three standard deviations off
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
+def test_the_interval_is_the_same_every_time_and_within_the_values(values):
+    found = estimate(values)
+    assert found == estimate(values)
+    assert min(values) - 1e-9 <= (found.low or 0) <= (found.high or 0) <= max(values) + 1e-9
+
+
+# -------------------------------------------------------------------------------------------------- table and picture
+
+
+def printed(cards: list[ScoreCard]) -> str:
+    console = Console(width=100, record=True, file=io.StringIO())
+    for table in card_tables(cards):
+        console.print(table)
+    return console.export_text()
+
+
+def row_of(text: str, label: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if label in line]
+    return [cell.strip() for cell in line.strip("│ ").split("│")][1:]
+
+
+def test_the_table_shows_shares_in_percent_and_nats_as_they_are():
+    text = printed([card()])
+    assert row_of(text, "queries compared") == ["4 of 5"]
+    assert row_of(text, "holds a gold answer, %") == ["50.0 (25 to 75)"]
+    assert row_of(text, "cross-entropy, nats/token") == ["1.25 (1.00 to 1.50)"]
+    assert row_of(text, "word for word, %") == ["-"]
+    assert row_of(text, "repaired: unclosed observations") == ["2"]
+
+
+def test_a_model_without_a_group_has_a_dash_there():
+    other = replace(card("b"), groups=(replace(card().groups[0], group="train"),))
+    assert row_of(printed([card("a"), other]).split("train")[0], "queries compared") == ["4 of 5", "-"]
+
+
+def test_columns_are_named_by_what_tells_the_models_apart():
+    assert card_names([card("runs/sft2/model"), card("runs/sft3/model")]) == ["sft2", "sft3"]
+    assert card_names([card("a/sft3/huggingface"), card("b/sft3/huggingface")]) == ["a/sft3", "b/sft3"]
+    assert card_names([card("m", step=0), card("m", step=10)]) == ["m step 0", "m step 10"]
+    assert card_names([card("m"), card("m")]) == ["m (1)", "m (2)"]
+
+
+def test_what_was_not_measured_or_failed_is_said():
+    (unscored, failed) = notes([card("a", scored_by=None), card("b", first_error="down")])
+    assert unscored.startswith("a: no cross-entropy") and failed == "b: queries failed, the first with: down"
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_a_plot_is_drawn_with_gaps_and_several_models(tmp_path, suffix):
+    pytest.importorskip("matplotlib", reason="needs the extra plot")
+    path = tmp_path / "new" / f"card.{suffix}"
+    plot_cards([card("a"), card("b")], path)
+    assert path.stat().st_size > 5000
+    if suffix == "svg":
+        text = path.read_text()
+        assert "a: held (n = 4)" in text and "nats per token" in text
+
+
+def test_a_plot_with_another_suffix_is_refused_before_anything_is_done(tmp_path):
+    with pytest.raises(ConfigError, match=r"the suffix of a plot must be one of \['.png', '.svg', '.pdf'\]"):
+        check_plot(tmp_path / "card.jpeg")
+
+
+def test_the_stored_form_names_its_schema():
+    assert json.loads(json.dumps(card().to_dict()))["schema_version"] == 1

@@ -1,0 +1,220 @@
+"""Query files and dumps: what they become, and what is wrong with them, file and line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from autocoa_plugin.dump import TrajectoryDump
+from autocoa_plugin.environments.base import Observation, Origin
+from autocoa_plugin.errors import ConfigError, DataError
+from autocoa_plugin.lab.scorecard.queries import (
+    QueryRow,
+    choose,
+    dump_queries,
+    encode_query,
+    last_action,
+    read_queries,
+    write_queries,
+)
+from autocoa_plugin.loop import rollout
+from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1, TINYWORLD
+from autocoa_plugin.rewards import score
+from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
+from autocoa_plugin.tinyworld.tokenizer import build_tokenizer, prompt_text
+from autocoa_plugin.tinyworld.world import generate
+from autocoa_plugin.tinyworld.world_files import GROUPS, world_queries, write_world_queries
+from autocoa_plugin.tokenization import Codec
+
+CHARS = Codec(CharTokenizer(), AUTOCOA)
+PREFIX = "<think> Who ? <begin_search> q </end_search>"
+GOOD = {"question": "Who ?", "prefix": PREFIX, "query": "q", "golds": ["Kipling"], "group": "held"}
+TWO_TURNS = (
+    "<think> <begin_search> a </end_search>\n\n<search_result> x </search_result>\n\n<begin_search> b </end_search>"
+)
+
+
+def file_of(folder: Path, *rows: object) -> Path:
+    path = folder / "q.jsonl"
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_a_row_is_read_with_its_query_and_place(tmp_path):
+    path = file_of(tmp_path, GOOD)
+    (row,) = read_queries(path, AUTOCOA)
+    assert row == QueryRow("Who ?", PREFIX, ("Kipling",), "q", "held", f"{path}:1")
+
+
+def test_query_and_group_may_be_left_out_and_one_gold_may_be_a_string(tmp_path):
+    (row,) = read_queries(file_of(tmp_path, {"question": "Who ?", "prefix": PREFIX, "golds": "Kipling"}), AUTOCOA)
+    assert (row.query, row.group, row.golds) == ("q", "all", ("Kipling",))
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    rows = read_queries(file_of(tmp_path, GOOD, {**GOOD, "group": "train"}), AUTOCOA)
+    write_queries(rows, tmp_path / "again" / "q.jsonl")
+    again = read_queries(tmp_path / "again" / "q.jsonl", AUTOCOA)
+    assert [(each.prefix, each.golds, each.query, each.group) for each in again] == [
+        (PREFIX, ("Kipling",), "q", "held"),
+        (PREFIX, ("Kipling",), "q", "train"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"golds": []}, r"golds must be a list of strings that are not blank, got \[\]"),
+        ({"golds": [" "]}, "golds must be a list of strings"),
+        ({"golds": None}, "golds must be a list of strings"),
+        ({"question": ""}, "question must be text"),
+        ({"prefix": 7}, "prefix must be text, got 7"),
+        (
+            {"prefix": "<think> no action"},
+            r"prefix must end with a closed action \(</end_search> or </end_calculate>\)",
+        ),
+        ({"prefix": PREFIX + " and more"}, "prefix must end with a closed action"),
+        ({"prefix": "<think> <begin_search> </end_search>"}, "the action that prefix ends with is empty"),
+        ({"prefix": "<think> q </end_search>"}, "the action that prefix ends with is malformed"),
+        ({"query": "other"}, "query is 'other', but prefix ends with the query 'q'"),
+        ({"gruop": "held"}, r"unknown field 'gruop' \(did you mean 'group'\?\)"),
+    ],
+)
+def test_a_bad_row_is_named_by_file_and_line(tmp_path, change, message):
+    with pytest.raises(DataError, match=rf"q\.jsonl:2: {message}"):
+        read_queries(file_of(tmp_path, GOOD, {**GOOD, **change}), AUTOCOA)
+
+
+@pytest.mark.parametrize("line", ["{", "[1]", '"text"'])
+def test_a_line_that_is_no_object_is_named_too(tmp_path, line):
+    with pytest.raises(DataError, match=r"q\.jsonl:2: "):
+        read_queries(file_of(tmp_path, GOOD, line), AUTOCOA)
+
+
+def test_an_empty_file_and_a_missing_one_are_refused_with_the_nearest_name(tmp_path):
+    with pytest.raises(DataError, match="holds no query"):
+        read_queries(file_of(tmp_path), AUTOCOA)
+    with pytest.raises(DataError, match=r"no such file of queries \(did you mean 'q.jsonl'\?\)"):
+        read_queries(tmp_path / "qq.jsonl", AUTOCOA)
+
+
+def test_the_last_of_several_actions_is_the_query():
+    assert last_action(TWO_TURNS, AUTOCOA, "").parameters == "b"
+
+
+def test_an_action_of_another_protocol_is_no_action():
+    with pytest.raises(DataError, match="</search>"):
+        last_action(PREFIX, SEARCH_R1, "q.jsonl:1")
+
+
+def test_a_limit_is_per_group_and_groups_keep_their_order():
+    rows = [QueryRow("q", PREFIX, ("g",), "q", group) for group in ("b", "b", "a", "b", "a")]
+    assert [each.group for each in choose(rows, limit=1)] == ["b", "a"]
+    assert [each.group for each in choose(rows, ["a"])] == ["a", "a"]
+
+
+def test_an_unknown_group_is_refused_with_the_nearest_one():
+    with pytest.raises(ConfigError, match=r"group 'hold' \(did you mean 'held'\?\); there are \['held'\]"):
+        choose([QueryRow("q", PREFIX, ("g",), "q", "held")], ["hold"])
+    with pytest.raises(ConfigError, match="limit must be >= 1, got 0"):
+        choose([], limit=0)
+
+
+# ------------------------------------------------------------------------------------------------------ the ids
+
+
+@pytest.fixture(scope="module")
+def world():
+    return generate()
+
+
+@pytest.fixture(scope="module")
+def words(world):
+    return Codec(build_tokenizer(world), TINYWORLD)
+
+
+def test_a_row_becomes_prompt_and_prefix_as_the_chat_template_spells_them(words, world):
+    row = world_queries(world, 1)[0]
+    query = encode_query(row, words)
+    assert list(query.ids) == words.encode(f"{prompt_text(row.question)} {row.prefix}")
+    assert (query.action.parameters, query.group) == (row.query, "train")
+
+
+def test_a_thought_that_the_template_opens_is_not_opened_again(world):
+    tokenizer = build_tokenizer(world)
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "<|assistant|>{% endif %}", "<|assistant|> <think>{% endif %}"
+    )
+    codec, row = Codec(tokenizer, TINYWORLD), world_queries(world, 1)[0]
+    ids = encode_query(row, codec).ids
+    assert list(ids) == codec.encode(f"{prompt_text(row.question)} {row.prefix}")
+    assert ids.count(codec.encode("<think>")[0]) == 1
+
+
+def test_the_embedded_worlds_file_asks_150_facts_of_each_group_and_is_read_by_its_protocol(world, tmp_path):
+    rows = read_queries(write_world_queries(tmp_path, world), TINYWORLD)
+    assert [sum(each.group == group for each in rows) for group in GROUPS] == [150, 150]
+    for row in rows:
+        (entity,) = [each for name, each in world.entities.items() if row.query.rsplit(" ", 1)[0] == name]
+        assert entity.group == row.group and entity.facts[row.query.split()[-1]] == row.golds[0]
+
+
+# ---------------------------------------------------------------------------------------------------- from dumps
+
+
+def dump_of(folder: Path, golds=("Bombay",), codec: Codec = CHARS, **info: object) -> Path:
+    """Two real answers, one imagined and one refused action between them."""
+    imagined = Observation("dreamt", Origin.WORLD_MODEL)
+    turns = ["<think>a <begin_search>r1</end_search>", "<begin_search>w</end_search>", "<begin_search> </end_search>"]
+    turns += ["b <begin_search>r2</end_search>", "</think>\\boxed{x}<eos>"]
+    trajectory = asyncio.run(
+        rollout(
+            codec.encode("Q?"),
+            engine=ScriptedEngine(turns, encode=codec.encode, decode=codec.decode),
+            environment=ScriptedEnvironment({"r1": "One", "w": imagined, "r2": "Two"}),
+            codec=codec,
+        )
+    )
+    row = {"golds": list(golds), "question": "Q?", **info}
+    TrajectoryDump(folder).write(
+        trajectory, score(trajectory, ["Bombay"], codec.protocol), step=3, split="val", uid="u", info=row
+    )
+    return folder
+
+
+def test_every_real_answer_of_a_dump_is_a_query_with_the_very_ids_before_it(tmp_path):
+    first, second = dump_queries(dump_of(tmp_path, data_source="hotpot"), "val", CHARS)
+    assert CHARS.decode(first.ids) == "Q?<think>a <begin_search>r1</end_search>"
+    assert CHARS.decode(first.recorded_ids or ()) == "\n\n<search_result> One </search_result>\n\n"
+    assert CHARS.decode(second.ids).endswith("</search_result>\n\nb <begin_search>r2</end_search>")
+    assert [each.action.parameters for each in (first, second)] == ["r1", "r2"]
+    assert (first.group, first.golds, first.question) == ("hotpot", ("Bombay",), "Q?")
+
+
+def test_without_data_source_the_split_is_the_group(tmp_path):
+    assert {each.group for each in dump_queries(dump_of(tmp_path), "val", CHARS, step=3)} == {"val"}
+
+
+def test_a_dump_of_another_protocol_tokenizer_split_or_step_is_refused(tmp_path):
+    dump_of(tmp_path)
+    with pytest.raises(DataError, match="'u' of step 3 was written in protocol 'autocoa', asked for 'search_r1'"):
+        dump_queries(tmp_path, "val", Codec(CharTokenizer(), SEARCH_R1))
+    with pytest.raises(DataError, match=r"no real answer in split 'train'; there are the splits \['val'\]"):
+        dump_queries(tmp_path, "train", CHARS)
+    with pytest.raises(DataError, match="no real answer in split 'val' at step 4"):
+        dump_queries(tmp_path, "val", CHARS, step=4)
+
+
+def test_a_dump_of_another_tokenizer_is_refused(tmp_path):
+    dump_of(tmp_path, codec=Codec(CharTokenizer(["<begin_search>"]), AUTOCOA))
+    # there 3,000,000 is the tag, here it is a word
+    with pytest.raises(DataError, match="is another tokenizer's: an action decodes to"):
+        dump_queries(tmp_path, "val", Codec(CharTokenizer(["word"]), AUTOCOA))
+
+
+def test_a_dumped_question_without_gold_answer_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"'u' of step 3: golds must be a list"):
+        dump_queries(dump_of(tmp_path, golds=()), "val", CHARS)

@@ -1,0 +1,71 @@
+"""Every example runs as its first lines say, and prints what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PRINTS = {
+    "01_masked_rollout.py": [
+        "observation  environment     0     97",
+        "158 of 255 response tokens carry loss; stopped because: answered",
+        "answer 'Bombay', exact match 1, reward 1.0",
+    ],
+    "02_two_tools.py": ["<calculate_result> 38.0917260177614 </calculate_result>", "3 real calls, 1 failed"],
+    "03_own_environment.py": ["KeyError: 'Atlantis'", "3 actions, 1 tool error, 1 time-out", "answered"],
+    "06_own_training_data.py": [
+        "masked: 110 of 176 tokens carry loss",
+        "trained: 174 of 176 tokens carry loss",
+        "pair, 25 shared response tokens, the acting side is chosen",
+        "a broken row: row 'row 2': ",
+    ],
+    "07_imagined_then_real.py": [
+        "step 80, imagined: answer 'Lahore', reward 0.0",
+        "calls: 0 real, 0 replayed, 1 imagined",
+        "step 81, real: answer 'Bombay', reward 1.0",
+        "calls: 0 real, 1 replayed, 0 imagined",
+    ],
+    "09_synthesize_hotpotqa.py": ["cot.parquet", "coa.parquet", "coa.card.md", "pairs.parquet", "pairs.card.md"],
+    "08_evaluate_and_look.py": ["KeyError: 'Iliad'", "66.7", "explorer.html: 3 trajectories"],
+    "04_search_tinyworld.py": ["2 actions, 2 real calls, 0 cached", "2 actions, 0 real calls, 2 cached"],
+}
+
+
+@cache
+def run(example: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / example), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=50)
+
+
+@pytest.mark.parametrize("example", PRINTS)
+def test_example_prints_what_it_promises(example: str) -> None:
+    ended = run(example)
+    assert ended.returncode == 0, ended.stderr
+    assert [line for line in PRINTS[example] if line not in ended.stdout] == []
+
+
+def test_the_perfect_policy_of_the_search_example_is_always_right() -> None:
+    lines = [line for line in run("04_search_tinyworld.py").stdout.splitlines() if line.startswith("exact match")]
+    assert len(lines) == 4 and all(line.split()[2] == "1" for line in lines)
+
+
+def test_the_server_example_says_how_to_start_a_server() -> None:
+    ended = run("05_any_openai_server.py", "--help")
+    assert ended.returncode == 0 and "vllm serve" in ended.stdout
+
+
+def test_the_second_generation_needs_a_first_one_and_says_so(tmp_path: Path) -> None:
+    ended = run("10_second_generation.py", str(tmp_path / "demo"), str(tmp_path / "second"))
+    assert ended.returncode == 2 and "$ autocoa synthesize -o " in ended.stdout
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("autocoa: ")]
+    assert str(tmp_path / "demo" / "world") in line
+
+
+def test_every_example_is_tried() -> None:
+    tried = {*PRINTS, "05_any_openai_server.py", "10_second_generation.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == tried
