@@ -97,8 +97,8 @@ setup(
         RECIPES: ["*.yaml", "**/*.yaml"],
     },
     # retrieval and engines.openai_server: aiohttp (3.11: a session's proxy); retrieval: filelock, tantivy;
-    # synthesis: aiolimiter (pure Python, needs nothing itself); progress of the commands: rich, tqdm
-    install_requires=["aiohttp>=3.11", "aiolimiter", "filelock", "rich", "tantivy", "tqdm"],
+    # synthesis: aiolimiter (pure Python, needs nothing itself); tables and progress: rich
+    install_requires=["aiohttp>=3.11", "aiolimiter", "filelock", "rich", "tantivy"],
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": ["autocoa = autocoa_plugin.cli:main"],

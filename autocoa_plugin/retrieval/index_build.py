@@ -19,9 +19,9 @@ from typing import Any, BinaryIO, cast
 
 import tantivy
 from filelock import FileLock
-from tqdm import tqdm
 
 from ..errors import ConfigError, DataError
+from ..runs.progress import followed
 from .base import Document, encodable, split_contents
 from .index import (
     ANALYZER_NAME,
@@ -35,6 +35,7 @@ from .index import (
     shared_index,
 )
 
+_MEGABYTE = 1_000_000
 WRITER_BYTES = 512_000_000  # memory of the writer; a larger one leaves fewer segments to merge
 
 
@@ -93,12 +94,17 @@ def _write(corpus: Path, building: Path, threads: int, writer_bytes: int, progre
     index = tantivy.Index(schema(), str(building))
     index.register_tokenizer(ANALYZER_NAME, passage_analyzer())
     writer = index.writer(writer_bytes, threads)
-    count = 0
-    label = f"indexing {corpus.name}"
-    with tqdm(total=corpus.stat().st_size, unit="B", unit_scale=True, desc=label, disable=not progress) as bar:
-        for passage in read_corpus(corpus, on_bytes=lambda position: bar.update(position - bar.n)):
-            writer.add_document(_engine_document(passage))
-            count += 1
+    count = read_bytes = 0
+
+    def note(position: int) -> None:
+        nonlocal read_bytes
+        read_bytes = position
+
+    label, megabytes = f"indexing {corpus.name}, MB", corpus.stat().st_size // _MEGABYTE
+    passages = read_corpus(corpus, on_bytes=note)
+    for passage in followed(passages, label, megabytes, done=lambda: read_bytes // _MEGABYTE, is_shown=progress):
+        writer.add_document(_engine_document(passage))
+        count += 1
     writer.commit()
     writer.wait_merging_threads()
     return count

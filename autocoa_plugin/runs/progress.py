@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import sys
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self, TypeVar
+
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+T = TypeVar("T")
+_LOOK_EVERY_S = 0.5
 
-def progress_bar() -> Progress:
-    """A bar for one process; it shows nothing where standard output is no terminal."""
+
+def progress_bar(**options: Any) -> Progress:
+    """A bar for one process; it shows nothing where standard output is no terminal. `options` are rich's."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -19,7 +24,27 @@ def progress_bar() -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    return Progress(*columns, refresh_per_second=2, redirect_stdout=False, disable=not sys.stdout.isatty())
+    options = {"refresh_per_second": 2, "redirect_stdout": False, "disable": not sys.stdout.isatty()} | options
+    return Progress(*columns, **options)
+
+
+def followed(
+    items: Iterable[T], title: str, total: int, *, done: Callable[[], int] | None = None, is_shown: bool = True
+) -> Iterator[T]:
+    """Hand items on, and show how many of `total` have been; `done` tells it where it is not items that count."""
+    if not is_shown:
+        yield from items
+        return
+    count, next_look = 0, time.monotonic() + _LOOK_EVERY_S
+    with progress_bar() as bar:
+        shown = ShownProgress(bar, title, lambda: total, done or (lambda: count))
+        for item in items:
+            yield item
+            count += 1
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + _LOOK_EVERY_S
+                shown.update()
+        shown.update(finished=True)
 
 
 class ShownProgress:

@@ -237,17 +237,11 @@ def _refuse_what_is_there(folder: Path | None) -> None:
 @contextmanager
 def _progress(console: Any) -> Iterator[Progress]:
     """One bar, whose text is the part of the work; nothing where the output is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
     from transformers.utils import logging
 
+    from ..runs.progress import progress_bar
+
     logging.disable_progress_bar()  # "Loading weights" is over before it can be read
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with progress_bar(console=console, transient=True) as bar:
         task = bar.add_task("loading the model", total=None)
         yield lambda part, done, total: bar.update(task, description=part, completed=done, total=total or None)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..runs.progress import followed
 from .base_model import SHIPPED, build_model, write_checksums
 from .lines import Reading, sample_line
 from .measures import cloze_accuracy, copy_clozes, recall_clozes
@@ -110,7 +112,6 @@ def train_step(model: Any, optimizer: Any, batch: Any, learning_rate: float) -> 
 def pretrain(config: PretrainConfig, checkpoint: Path) -> tuple[Any, Any]:
     """Train the base model and return (model, tokenizer); goes on from `checkpoint` when it exists."""
     import torch
-    from tqdm import tqdm
 
     torch.set_num_threads(config.threads)
     world = generate(WORLD_SEED)
@@ -118,12 +119,10 @@ def pretrain(config: PretrainConfig, checkpoint: Path) -> tuple[Any, Any]:
     model = build_model(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, config.seed)
     optimizer = torch.optim.AdamW(model.parameters(), config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     first = _resume(model, optimizer, checkpoint)
-    progress = tqdm(range(first, config.steps), initial=first, total=config.steps, desc="pre-training", mininterval=5)
-    for step in progress:
+    for step in followed(range(first, config.steps), "pre-training", config.steps - first):
         loss = train_step(model, optimizer, make_batch(world, tokenizer, config, step), config.learning_rate_at(step))
-        progress.set_postfix(loss=f"{loss:.3f}", refresh=False)
         if (step + 1) % config.checkpoint_every == 0:
-            progress.write(f"step {step + 1}: loss {loss:.3f} {measure(model, tokenizer, world)}")
+            print(f"step {step + 1}: loss {loss:.3f} {measure(model, tokenizer, world)}", file=sys.stderr)
             state = {"step": step + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(state, checkpoint)
     return model, tokenizer

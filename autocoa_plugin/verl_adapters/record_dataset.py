@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 import torch
 from omegaconf import OmegaConf
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from ..data.corpus import Corpus, Report
 from ..data.rows import TokenRow
 from ..data.settings import SftSettings, load_sft_settings
 from ..errors import ConfigError
+from ..runs.progress import followed
 from ..tokenization import check_tokenizer
 from .contrastive.loss import check_finite
 
@@ -98,8 +98,9 @@ def file_list(files: str | Iterable[str]) -> list[str]:
 
 
 def progress(records: Iterable[Any]) -> Iterable[Any]:
-    """A progress bar on the first rank, for large sets."""
-    return tqdm(records, desc="records to rows", unit="row", disable=_rank() != 0, mininterval=2.0)
+    """The first rank shows how far it has come, for large sets."""
+    records = list(records)
+    return followed(records, "records to rows", len(records), is_shown=_rank() == 0)
 
 
 def tell(report: Report, config: Any, files: Sequence[str]) -> None:

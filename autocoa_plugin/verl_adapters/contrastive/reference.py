@@ -18,11 +18,11 @@ from typing import Any, TypeVar
 import torch
 from tensordict import TensorDict
 from torch import Tensor
-from tqdm import tqdm
 from verl.utils import tensordict_utils as tu
 
 from ...errors import DataError
 from ...runs.files import write_atomically
+from ...runs.progress import followed
 from .loss import PairCollator, check_finite, first_of_groups, likelihoods
 from .worker import PairWorker
 
@@ -109,7 +109,7 @@ def measure_sides(
     rank, ranks = worker.engine.get_data_parallel_rank(), worker.engine.get_data_parallel_size()
     batches = list(batches_of_rank(len(dataset), settings["global_batch_size"], rank, ranks))
     measured: dict[int, list[float]] = {}
-    for indices in tqdm(batches, desc="Reference", disable=worker.rank != 0):
+    for indices in followed(batches, "reference", len(batches), is_shown=worker.rank == 0):
         data = tu.get_tensordict(collator([dataset[index] for index in indices]))
         tu.assign_non_tensor(data, compute_loss=False, **settings)
         measured |= _measure(worker, data)
