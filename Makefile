@@ -64,7 +64,7 @@ e2e: setup
 test: lint browser unit e2e
 
 $(VENV)/.docs: setup.py | setup
-	@$(PIP) -e '.[docs]' '$(TORCH)'
+	@$(PIP) -e '.[docs]'
 	@touch $@
 
 docs: $(VENV)/.docs

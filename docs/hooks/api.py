@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mkdocs.structure.files import File, Files
-
 ROOT = Path(__file__).parents[2]
 PACKAGE = "autocoa_plugin"
 
@@ -31,8 +29,8 @@ def rooms(package: Path = ROOT / PACKAGE) -> Iterator[tuple[str, list[str]]]:
 def page(name: str, modules: list[str]) -> str:
     """The text of a room's page."""
     own, *others = modules
-    lines = [f"# {name}", f"::: {own}", "    options: {show_root_heading: false, show_root_toc_entry: false, members: []}"]
-    return "\n".join([*lines, *(f"\n::: {module}" for module in others), ""])
+    options = "    options: {show_root_heading: false, show_root_toc_entry: false, members: []}"
+    return "\n".join([f"# {name}", f"::: {own}", options, *(f"\n::: {module}" for module in others), ""])
 
 
 def on_config(config: Any) -> Any:
@@ -41,8 +39,10 @@ def on_config(config: Any) -> Any:
     return config
 
 
-def on_files(files: Files, config: Any) -> Files:
+def on_files(files: Any, config: Any) -> Any:
     """Add the pages to the site."""
+    from mkdocs.structure.files import File
+
     for name, modules in rooms():
         files.append(File.generated(config, f"api/{name}.md", content=page(name, modules)))
     return files

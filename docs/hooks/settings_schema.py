@@ -117,7 +117,6 @@ def _is_list(kind: Any) -> bool:
     return getattr(kind, "__origin__", None) in (tuple, list)
 
 
-
 if __name__ == "__main__":
     for found in _MARK.finditer((ROOT / "docs" / "settings.md").read_text(encoding="utf-8")):
         print(schema(_load(found["module"], found["name"])))
