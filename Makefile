@@ -1,5 +1,6 @@
 # make demo   train the tiny agent on two CPU cores: three supervised stages, then GRPO, all on verl's own trainers
 # make test   lint, types, unit tests, end-to-end tests
+# make docs   build the documentation site in build/site; a warning is an error
 # make bench  print the benchmark tables
 # make setup  only the environment (.venv, about 4 GB); every other target does it first
 
@@ -12,7 +13,7 @@ EXTRAS := verl,cpu,data,eval,web,dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint browser test unit e2e bench clean
+.PHONY: help setup demo lint browser test unit e2e docs bench clean
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -61,6 +62,13 @@ e2e: setup
 	@$(BIN)/pytest -m e2e -s
 
 test: lint browser unit e2e
+
+$(VENV)/.docs: setup.py | setup
+	@$(PIP) -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet && echo "build/site/index.html"
 
 bench: setup
 	@$(BIN)/python benchmarks/loop.py

@@ -72,6 +72,8 @@ EXTRAS = {
         "pytest-xdist",
         "ruff",
     ],
+    # make docs: mkdocs 2 has no plugins; the API pages are read from the source by griffe
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6,<10", "mkdocstrings>=1,<2", "mkdocstrings-python>=2,<3"],
 }
 
 setup(
