@@ -105,6 +105,8 @@ setup(
     entry_points={
         "console_scripts": ["autocoa = autocoa_plugin.cli:main"],
         "verl.plugins": ["autocoa = autocoa_plugin.verl_adapters.plugin"],
+        # how any package offers a protocol under a short name, see protocol.get_protocol
+        "autocoa.protocols": ["tinyworld = autocoa_plugin.tinyworld.tokenizer:TINYWORLD"],
     },
     classifiers=[
         "Development Status :: 3 - Alpha",

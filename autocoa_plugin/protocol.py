@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from itertools import permutations
 from typing import Literal
 
 from .answers import extract_boxed, extract_tagged, has_open_box, has_open_tag
 from .errors import ConfigError, ProtocolError, nearest
+from .lookup import is_path, named, published
 
 
 @dataclass(frozen=True)
@@ -263,15 +265,26 @@ REACT = Protocol(
     forced_answer="\nFinal Answer: \\boxed{",
 )
 
-TINYWORLD = replace(
-    AUTOCOA, name="tinyworld", observation_before=" ", observation_after=" ", document="{title} : {text}"
-)
-
-PRESETS = {protocol.name: protocol for protocol in (AUTOCOA, SEARCH_R1, REACT, TINYWORLD)}
+PRESETS = {protocol.name: protocol for protocol in (AUTOCOA, SEARCH_R1, REACT)}
+PUBLISHED = "autocoa.protocols"
+"""The entry point group in which an installed package offers protocols under short names."""
 
 
+@cache
 def get_protocol(name: str) -> Protocol:
-    """Return a preset by name; raises `ConfigError` naming the nearest one."""
-    if name not in PRESETS:
-        raise ConfigError(f"protocol must be one of {sorted(PRESETS)}, got {name!r}{nearest(name, PRESETS)}")
-    return PRESETS[name]
+    """Find a protocol: a preset, one that an installed package publishes, or `package.module:Name`.
+
+    Trajectories and records store the short name, so a protocol that data is to be written in should be published.
+    Raises `ConfigError` naming the nearest known name, or saying what the path leads to instead of a protocol.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    offered = published(PUBLISHED)
+    path = offered[name].value if name in offered else name
+    if not is_path(path):
+        known = sorted({*PRESETS, *offered})
+        raise ConfigError(f"protocol must be one of {known}, got {name!r}{nearest(name, known)}")
+    found = named(path, where="protocol")
+    if not isinstance(found, Protocol):
+        raise ConfigError(f"protocol: {path!r} must name a Protocol, got {type(found).__name__}")
+    return found

@@ -25,13 +25,13 @@ from autocoa_plugin.environments.authors import imagination_ids
 from autocoa_plugin.environments.base import Context, Environment
 from autocoa_plugin.environments.world_model import WorldModel
 from autocoa_plugin.loop import rollout
-from autocoa_plugin.protocol import TINYWORLD, Action
+from autocoa_plugin.protocol import Action
 from autocoa_plugin.rewards import RewardConfig, score
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.tinyworld.held_out import LIMITS, TOP_K, WhenToAct, play_questions
 from autocoa_plugin.tinyworld.measures import written_decisions
 from autocoa_plugin.tinyworld.questions import Question, train_questions, validation_questions
-from autocoa_plugin.tinyworld.tokenizer import prompt_text
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, prompt_text
 from autocoa_plugin.tinyworld.world import generate
 from autocoa_plugin.tinyworld.world_files import Files, open_environment
 from autocoa_plugin.tokenization import Codec

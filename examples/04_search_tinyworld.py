@@ -15,11 +15,10 @@ from pathlib import Path
 
 from autocoa_plugin import Codec, rollout, score
 from autocoa_plugin.environments.base import Environment
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.testing import ScriptedEngine
 from autocoa_plugin.tinyworld import Question, generate, validation_questions
 from autocoa_plugin.tinyworld.teacher import teacher_turns
-from autocoa_plugin.tinyworld.tokenizer import build_tokenizer, prompt_text
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, build_tokenizer, prompt_text
 from autocoa_plugin.tinyworld.world_files import Files, open_environment, write_corpus
 
 

@@ -41,7 +41,7 @@ def run(*arguments: object) -> None:
 def evaluate(model: Path, name: str, world: Path, folder: Path) -> ResultsFolder:
     """The held-out questions, greedy."""
     results = folder / name.replace(" ", "_")
-    run("evaluate", "-o", results, "--name", name, "--model", model, "--tinyworld", world)
+    run("evaluate", "-o", results, "--name", name, "--model", model, "--settings", f"{world}/settings.yaml")
     return ResultsFolder(results)
 
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     world, folder = Files(options.demo / "world"), options.folder
     teacher, data = options.demo / "stages" / "sft1-sft2" / "model", folder / "data"
     limit = [] if options.limit is None else ["--limit", options.limit]
-    run("synthesize", "-o", data, "--model", teacher, "--tinyworld", world.folder, *SERVER, *ASKED, *PAIRS, *limit)
+    run("synthesize", "-o", data, "--model", teacher, "--settings", world.settings, *SERVER, *ASKED, *PAIRS, *limit)
     # lines of pre-training, which the first generation was given too
     shutil.copy(world.stages / "replay.parquet", data)
     models = {"first": teacher}

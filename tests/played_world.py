@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from autocoa_plugin.cli import main
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.runs.folder import without_times
 from autocoa_plugin.tinyworld import generate, validation_questions
 from autocoa_plugin.tinyworld.base_model import export_base
+from autocoa_plugin.tinyworld.sockets import write_settings
 from autocoa_plugin.tinyworld.teacher import teacher_turns
-from autocoa_plugin.tinyworld.tokenizer import load_tokenizer
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, load_tokenizer
 from autocoa_plugin.tinyworld.world_files import Files, write_corpus, write_questions
 from autocoa_plugin.tokenization import Codec
 
@@ -28,6 +28,7 @@ def build_world(folder: Path, questions: int) -> Files:
     write_corpus(generate(), files.corpus)
     held = [each for group in validation_questions(generate()).values() for each in group[:questions]]
     write_questions(held, "val", files.val)
+    write_settings(folder)
     return files
 
 

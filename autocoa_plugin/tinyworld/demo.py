@@ -17,9 +17,10 @@ from typing import Any
 
 from rich.console import Console
 
+from ..lab.asking.world import read_settings
 from ..lab.explore.explore import ExploreJob, write_explorer
 from ..lab.report.cli import write_report
-from ..lab.scorecard.job import judge_model, tinyworld_job
+from ..lab.scorecard.job import job_of, judge_model
 from ..lab.scorecard.scorecard import ScoreCard, read_cards, save_cards
 from .base_model import BuildConfig
 from .demo_methods import DemoOptions, Judgement, Method, Trainings, judge, methods_table, results_of, summary_lines
@@ -161,7 +162,7 @@ def judge_world_models(methods: Sequence[Method], files: Files, path: Path) -> l
     """Compare what each checkpoint imagines with the articles, or read what an earlier call found."""
     if path.is_file():
         return read_cards(path)
-    job = tinyworld_job(files.folder)
+    job = job_of(read_settings([files.settings]))
     real = job.build_real()
     judged = [asyncio.run(judge_model(str(each.model), job, real)).card for each in methods]
     cards = [replace(card, model=each.name) for card, each in zip(judged, methods, strict=True)]
@@ -186,7 +187,7 @@ def write_pages(folder: Path, world: Files, judgements: Sequence[Judgement], tra
             runs=(curriculum.folder, answered.results),
             output=folder / "explorer.html",
             tokenizer=str(world.base),
-            tinyworld=str(world.folder),
+            search=read_settings([world.settings]).search,
             title=_TITLE,
         )
     )

@@ -16,7 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..config import require
-from ..lab.asking.world import WorldOptions, job_settings
+from ..lab.asking.world import build_world, read_settings
 from ..lab.evaluate.evaluate import evaluate
 from ..lab.evaluate.job import EvaluationJob
 from ..lab.evaluate.results_folder import ResultsFolder
@@ -38,7 +38,7 @@ from .world_files import Files
 class Method:
     """A checkpoint and its training: `real_calls` and `simulated_calls` of all its stages, `seconds` of wall clock.
 
-    `asked_as` is a name of `evaluation.methods`: with the tool, without it, or with worked examples.
+    `asked_as` is a method of the world's settings file: with the tool, without it, or with worked examples.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Method:
     real_calls: int = 0
     simulated_calls: int = 0
     seconds: float = 0.0
-    asked_as: str = "tinyworld"
+    asked_as: str = "autocoa"
 
     @property
     def training(self) -> Mapping[str, float]:
@@ -72,7 +72,7 @@ def at_step(name: str, results: Sequence[StageResult], step: int, seconds_after:
 
 def without_tool(method: Method, name: str) -> Method:
     """The closed-book control: the same checkpoint, nobody to ask."""
-    return replace(method, name=name, asked_as="tinyworld_model_only")
+    return replace(method, name=name, asked_as="model_only")
 
 
 def _method(name: str, model: Path, spent: Sequence[tuple[int, int]], seconds: float) -> Method:
@@ -159,13 +159,13 @@ def judge(method: Method, files: Files, folder: Path) -> Judgement:
 
 
 def _job(method: Method, files: Files, results: Path) -> EvaluationJob:
-    name, settings = job_settings(method.asked_as, WorldOptions(tinyworld=files.folder))
+    world = build_world(method.asked_as, file=read_settings([files.settings]))
     return EvaluationJob(
         questions=str(files.val),
         model=str(method.model),
         folder=results,
-        settings=settings,
-        method=name,
+        settings=world.settings,
+        method=world.method,
         name=method.name,
         engine="transformers",
         concurrency=_CONCURRENCY,
@@ -330,8 +330,8 @@ class Trainings:
         after = sum(row.get("timing_s/step", 0.0) for step, row in history.items() if step > switch)
         both = after_stages("SFT-1&2&3 RL-1&2", stages)
         return [
-            Method("model only", self.world.base, asked_as="tinyworld_model_only"),
-            Method("ReAct", self.world.base, asked_as="tinyworld_react"),
+            Method("model only", self.world.base, asked_as="model_only"),
+            Method("ReAct", self.world.base, asked_as="react"),
             after_stages("SFT-1", stages[:1]),
             *([after_stages("SFT-2", self.only_sft2)] if self.only_sft2 else []),
             after_stages("SFT-1&2", stages[:2]),

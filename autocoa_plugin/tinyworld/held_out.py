@@ -26,10 +26,8 @@ from ..dump import TrajectoryDump
 from ..engines.base import Engine, Sampling
 from ..engines.transformers_local import TransformersEngine
 from ..environments.base import Environment
-from ..errors import ConfigError, TokenizerError
-from ..limits import Limits
+from ..errors import ConfigError
 from ..loop import rollout
-from ..protocol import TINYWORLD
 from ..rewards import Reward, score
 from ..tokenization import Codec
 from ..trajectory import Trajectory
@@ -46,7 +44,8 @@ from .measures import (
     written_decisions,
 )
 from .questions import VALIDATION_SIZES, Question, train_questions, validation_questions
-from .tokenizer import build_tokenizer, prompt_text
+from .sockets import LIMITS, TOP_K
+from .tokenizer import TINYWORLD, check_vocabulary, prompt_text
 from .world import WORLD_SEED, World, generate
 from .world_files import Files, build, open_environment
 
@@ -76,17 +75,6 @@ def evaluate(
     if not files.corpus.is_file():
         build(files.folder, report=lambda text: progress(text, 0, 0))
     return _Judge(str(model_folder), engine, world, files, limit, progress).judge(dump)
-
-
-def check_vocabulary(tokenizer: Any, world: World, model_folder: str | Path) -> None:
-    """Raise `TokenizerError` naming the first word of the world that is another token than it should be, or none."""
-    seen: dict[str, int] = tokenizer.get_vocab()
-    for word, token in sorted(build_tokenizer(world).get_vocab().items(), key=lambda item: item[1]):
-        if seen.get(word) != token:
-            raise TokenizerError(
-                f"{model_folder}: {word!r} is token {seen.get(word)} of this model's tokenizer, expected {token}: "
-                "the model does not descend from the base model of tinyworld"
-            )
 
 
 def train_sample(world: World, limit: int | None = None) -> list[Question]:
@@ -290,18 +278,9 @@ def _number(value: float | None) -> str:
 # Held-out questions played by an engine with the real search tool, and what came of them by group.
 #
 # The rollout is `loop.py`'s, the reward `rewards.py`'s: the same code as in training, so a figure here is what
-# validation inside verl would say. `LIMITS` and `TOP_K` are those of `recipes/setting/tinyworld.yaml`.
+# validation inside verl would say.
 
 
-LIMITS = Limits(
-    max_actions=4,
-    max_turn_tokens=80,
-    max_action_tokens=16,
-    max_observation_tokens=40,
-    max_response_tokens=192,
-    answer_reserve_tokens=12,
-)
-TOP_K = 1
 GREEDY = Sampling(temperature=0.0)
 Progress = Callable[[str, int, int], object]
 """Is told (part of the work, how much is done, of how much)."""

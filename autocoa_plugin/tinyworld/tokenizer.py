@@ -6,11 +6,19 @@ reads the text. The end-of-sequence token is therefore not removed by decoding e
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import TokenizerError
+from ..protocol import AUTOCOA
 from .lines import vocabulary_words
 from .world import World
+
+TINYWORLD = replace(
+    AUTOCOA, name="tinyworld", observation_before=" ", observation_after=" ", document="{title} : {text}"
+)
+"""AutoCoA's tags; white space around everything, because each token is a word."""
 
 PAD, END, UNKNOWN, USER, ASSISTANT = "<|pad|>", "<|im_end|>", "<unk>", "<|user|>", "<|assistant|>"
 CHAT_TEMPLATE = (
@@ -77,3 +85,14 @@ def load_tokenizer(folder: str | Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(folder))
+
+
+def check_vocabulary(tokenizer: Any, world: World, model_folder: str | Path) -> None:
+    """Raise `TokenizerError` naming the first word of the world that is another token than it should be, or none."""
+    seen: dict[str, int] = tokenizer.get_vocab()
+    for word, token in sorted(build_tokenizer(world).get_vocab().items(), key=lambda item: item[1]):
+        if seen.get(word) != token:
+            raise TokenizerError(
+                f"{model_folder}: {word!r} is token {seen.get(word)} of this model's tokenizer, expected {token}: "
+                "the model does not descend from the base model of tinyworld"
+            )

@@ -7,6 +7,7 @@
     scorecard.jsonl queries about train and held-out entities, imagined against the articles (`autocoa scorecard`)
     stages/         records for the three supervised stages, and their data card
     base/           the shipped base model
+    settings.yaml   all of it for `--settings` of evaluate, chat, synthesize, scorecard and explore
     manifest.json   written last: what was built, and the size of every file
 
 The world itself does not vary: the base model has memorised its popular entities. The seed varies the teacher's
@@ -23,18 +24,18 @@ from pathlib import Path
 from typing import Any
 
 from ..environments.base import Environment
-from ..errors import ConfigError, DataError, nearest
+from ..errors import DataError, nearest
 from ..lab.prepare.prompt_rows import prompt_row, prompt_schema
 from ..lab.scorecard.queries import QueryRow, write_queries
-from ..protocol import TINYWORLD
 from ..settings import SearchSettings
 from ..tokenization import Codec, fingerprint
 from .base_model import MANIFEST_FILE, BuildConfig, export_base, is_complete, save
 from .measures import draw_facts_to_imagine
 from .questions import Question, train_questions, validation_questions
+from .sockets import SETTINGS_FILE, write_settings
 from .stage_data import STAGE_SETS, make_stage_data, set_path, write_stage_data
 from .teacher import need_text, query_text, search_text
-from .tokenizer import load_tokenizer
+from .tokenizer import TINYWORLD, load_tokenizer
 from .trajectories import DistractingSearch
 from .world import World, generate
 
@@ -49,6 +50,11 @@ class Files:
     def corpus(self) -> Path:
         """The articles, one JSON object per line."""
         return self.folder / "corpus.jsonl"
+
+    @property
+    def settings(self) -> Path:
+        """The settings file that makes the product's commands speak this world."""
+        return self.folder / SETTINGS_FILE
 
     @property
     def index(self) -> Path:
@@ -86,14 +92,6 @@ class Files:
         return self.folder / "base"
 
 
-def existing_world(folder: str | Path) -> Files:
-    """The files of a folder that holds a world; raises `ConfigError` saying how one is built."""
-    files = Files(Path(folder))
-    if not files.corpus.is_file():
-        raise ConfigError(f"{folder} holds no embedded world (no corpus.jsonl): autocoa tinyworld build {folder}")
-    return files
-
-
 def build(
     folder: str | Path, config: BuildConfig | None = None, *, report: Callable[[str], object] = lambda _: None
 ) -> Files:
@@ -104,6 +102,7 @@ def build(
     """
     files, config = Files(Path(folder)), config or BuildConfig()
     if is_complete(files.folder, config):
+        write_settings(files.folder)  # a folder that an earlier version has built has none
         report(f"{files.folder} is complete")
         return files
     files.folder.mkdir(parents=True, exist_ok=True)
@@ -120,6 +119,7 @@ def build(
     held = [each for group in validation_questions(world).values() for each in group]
     write_questions(held, "val", files.val)
     written = [*_write_teacher_data(world, files, config, report), write_world_queries(files.folder, world)]
+    write_settings(files.folder)
     base = sorted(path for path in files.base.iterdir() if path.is_file())
     save(files.folder, config, [files.corpus, files.train, files.val, *written, *base])
     return files

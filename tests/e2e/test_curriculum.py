@@ -32,7 +32,6 @@ from autocoa_plugin.errors import ReplayError
 from autocoa_plugin.ledger import Ledger, LedgerEntry, entry_of
 from autocoa_plugin.limits import Limits
 from autocoa_plugin.loop import rollout
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.retrieval.index_build import open_or_build
 from autocoa_plugin.retrieval.server import RetrievalServer, serving
 from autocoa_plugin.rewards import score
@@ -44,7 +43,7 @@ from autocoa_plugin.testing import ScriptedEngine
 from autocoa_plugin.tinyworld.base_model import BuildConfig
 from autocoa_plugin.tinyworld.pairs import PairSet
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
-from autocoa_plugin.tinyworld.tokenizer import load_tokenizer
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, load_tokenizer
 from autocoa_plugin.tinyworld.world_files import Files, build
 from autocoa_plugin.tokenization import Codec
 from autocoa_plugin.trajectory import Role, Source, Trajectory

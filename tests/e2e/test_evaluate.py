@@ -23,7 +23,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 def job(files: Files, folder: Path, server: Server) -> list[object]:
-    model = ["--model", files.base, "--tinyworld", files.folder, "--server", server.url]
+    model = ["--model", files.base, "--settings", files.settings, "--server", server.url]
     return ["-o", folder, *model, "--concurrency", 4]
 
 
@@ -76,7 +76,7 @@ def test_a_model_folder_is_served_by_a_vllm_of_its_own_and_ended_with_the_run(fi
     psutil = pytest.importorskip("psutil")
     pytest.importorskip("vllm", reason="needs the extra cpu or gpu")
     # the base model answers nothing, but after demonstrations it writes sentences
-    arguments = ("--model", files.base, "--tinyworld", files.folder, "--method", "react", "--limit", 6)
+    arguments = ("--model", files.base, "--settings", files.settings, "--method", "react", "--limit", 6)
     vllm = start("-o", tmp_path / "vllm", *arguments, "--engine", "vllm", "--vllm-options", "--max-model-len 512")
     output, _ = vllm.communicate()
     assert vllm.returncode == 0, output + (tmp_path / "vllm" / "vllm.log").read_text()[-2000:]
@@ -92,7 +92,7 @@ def test_a_model_folder_is_served_by_a_vllm_of_its_own_and_ended_with_the_run(fi
 
 def test_a_vllm_that_does_not_start_is_one_line_with_its_error(files: Files, tmp_path: Path) -> None:
     pytest.importorskip("vllm", reason="needs the extra cpu or gpu")
-    arguments = ("--model", files.base, "--tinyworld", files.folder, "--limit", 1, "--engine", "vllm")
+    arguments = ("--model", files.base, "--settings", files.settings, "--limit", 1, "--engine", "vllm")
     vllm = start("-o", tmp_path / "run", *arguments, "--vllm-options", "--max-model-len 100000")
     output, _ = vllm.communicate()
     (line,) = [line for line in output.splitlines() if line.startswith("autocoa: ")]

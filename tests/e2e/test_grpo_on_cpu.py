@@ -22,7 +22,6 @@ from rl_launch import rl_command
 
 from autocoa_plugin.answers import exact_match
 from autocoa_plugin.dump import read_dump
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.runs.identity import model_fingerprint
 from autocoa_plugin.runs.process import read_steps
 from autocoa_plugin.stages.plan import StagePlan
@@ -30,6 +29,7 @@ from autocoa_plugin.stages.run import run_stages
 from autocoa_plugin.tinyworld.base_model import BuildConfig
 from autocoa_plugin.tinyworld.pairs import PairSet
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 from autocoa_plugin.tinyworld.world_files import Files, build
 from autocoa_plugin.trajectory import Role
 

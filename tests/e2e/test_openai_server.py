@@ -24,13 +24,12 @@ from autocoa_plugin.environments.authors import build_world_model
 from autocoa_plugin.environments.base import Environment
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.evaluate.judge import Judge, JudgeSettings, Verdict
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.runs.vllm_server import SERVED_NAME, vllm_server
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld import generate, validation_questions
 from autocoa_plugin.tinyworld.base_model import export_base
-from autocoa_plugin.tinyworld.tokenizer import load_tokenizer, prompt_text
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, load_tokenizer, prompt_text
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 GREEDY = Sampling(0.0)

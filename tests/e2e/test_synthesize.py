@@ -87,7 +87,7 @@ def questions(files: Files) -> Path:
 
 
 def job(files: Files, teacher: Path, server: str, folder: Path) -> list[str]:
-    who = ["--model", teacher, "--server", server, "--tinyworld", files.folder, "--concurrency", 32]
+    who = ["--model", teacher, "--server", server, "--settings", files.settings, "--concurrency", 32]
     how = ["--ask", "both", "--temperature", 1, "--top-p", 1, "--pair-span", "step", "--attempts", 2, "--changed", 2]
     return [str(each) for each in ("synthesize", files.folder / "asked.jsonl", "-o", folder, *who, *how)]
 

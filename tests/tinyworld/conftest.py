@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.tinyworld import generate
-from autocoa_plugin.tinyworld.tokenizer import build_tokenizer
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, build_tokenizer
 from autocoa_plugin.tinyworld.world_files import Files, open_environment, open_teacher_environment, write_corpus
 from autocoa_plugin.tokenization import Codec
 

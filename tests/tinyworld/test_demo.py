@@ -15,7 +15,8 @@ from made_samples import made_sample, made_summary
 from rich.console import Console
 
 from autocoa_plugin.errors import ConfigError
-from autocoa_plugin.lab.asking.methods import METHODS
+from autocoa_plugin.lab.asking.methods import get_method
+from autocoa_plugin.lab.asking.world import read_settings
 from autocoa_plugin.ledger import Ledger, LedgerEntry
 from autocoa_plugin.runs.process import LaunchError, MemoryWatch, launch
 from autocoa_plugin.stages.result import StageResult
@@ -30,6 +31,7 @@ from autocoa_plugin.tinyworld.demo_methods import (
     without_tool,
 )
 from autocoa_plugin.tinyworld.measures import DecisionRates
+from autocoa_plugin.tinyworld.sockets import write_settings
 
 
 def finished(folder, path, seconds, steps=0, **calls):
@@ -103,7 +105,7 @@ def test_a_result_is_told_in_one_line_with_its_interval(tmp_path):
 def test_the_control_without_a_tool_is_the_same_checkpoint_asked_in_another_way(tmp_path):
     method = Method("RL-2", tmp_path, real_calls=7, seconds=3.0)
     control = without_tool(method, "RL-2, no tool")
-    assert (control.name, control.asked_as) == ("RL-2, no tool", "tinyworld_model_only")
+    assert (control.name, control.asked_as) == ("RL-2, no tool", "model_only")
     assert (control.model, control.training) == (method.model, method.training)
 
 
@@ -112,7 +114,13 @@ def test_rl_without_sft_takes_half_as_many_steps_more(tmp_path):
 
 
 def test_every_way_to_ask_is_a_method_of_the_evaluation(tmp_path):
-    assert {Method("base", tmp_path).asked_as, "tinyworld_model_only", "tinyworld_react"} <= set(METHODS)
+    lab = read_settings([write_settings(tmp_path)]).lab
+    assert set(lab.methods) == {Method("base", tmp_path).asked_as, "model_only", "react"}
+    assert {name: get_method(path).name for name, path in lab.methods.items()} == {
+        "autocoa": "tinyworld",
+        "model_only": "tinyworld_model_only",
+        "react": "tinyworld_react",
+    }
 
 
 def test_a_failed_process_is_told_with_the_end_of_its_log(tmp_path):

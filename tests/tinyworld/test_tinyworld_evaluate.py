@@ -27,7 +27,6 @@ from autocoa_plugin.engines.transformers_local import TransformersEngine
 from autocoa_plugin.errors import ConfigError, DataError, TokenizerError
 from autocoa_plugin.limits import Limits
 from autocoa_plugin.loop import rollout
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld.base_model import SHIPPED, build_model, export_base
 from autocoa_plugin.tinyworld.cli import add_parser
@@ -55,6 +54,7 @@ from autocoa_plugin.tinyworld.measures import (
     written_decisions,
 )
 from autocoa_plugin.tinyworld.questions import validation_questions
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 from autocoa_plugin.tinyworld.world import Entity, World
 from autocoa_plugin.tinyworld.world_files import Files
 from autocoa_plugin.tokenization import Codec

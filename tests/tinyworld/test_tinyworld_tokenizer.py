@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.tinyworld.lines import known_line, reading_line, tail_line
 from autocoa_plugin.tinyworld.questions import all_questions
 from autocoa_plugin.tinyworld.teacher import teacher_turns
-from autocoa_plugin.tinyworld.tokenizer import TAGS, load_tokenizer, prompt_text
+from autocoa_plugin.tinyworld.tokenizer import TAGS, TINYWORLD, load_tokenizer, prompt_text
 
 
 @pytest.fixture(scope="module")

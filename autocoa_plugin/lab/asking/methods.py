@@ -5,7 +5,7 @@
     react       three examples   a prompted workflow (arXiv:2210.03629)
     model_only  no tool          the closed-book control: the same model, nobody to ask
 
-    tinyworld, tinyworld_react, tinyworld_model_only: the same on the embedded world, whose tokenizer spells no prompt.
+    package.module:Name    anybody's, such as one for a tokenizer that cannot spell a prompt
 
 Environment, budgets and metrics are the same for all; the wording of examples is `shots.py`'s.
 """
@@ -18,6 +18,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ConfigError, nearest
+from ...lookup import is_path, named, published
+from ...protocol import PUBLISHED, get_protocol
 from ...runs.identity import PARTS, differences
 from ...settings import RoutingSettings, Settings
 from ..evaluate.summary import ALL, Interval, Summary
@@ -51,9 +53,6 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Method("model_only", "model only", "autocoa", "autocoa_no_tool", has_tool=False),
             Method("react", "ReAct", "react", "react_search", shots="react"),
             Method("search_r1", "Search-R1", "search_r1", "search_r1_search"),
-            Method("tinyworld", "AutoCoA", "tinyworld"),
-            Method("tinyworld_model_only", "model only", "tinyworld", has_tool=False),
-            Method("tinyworld_react", "ReAct", "tinyworld", shots="tinyworld"),
         )
     }
 )
@@ -61,10 +60,19 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 
 
 def get_method(name: str) -> Method:
-    """Return a method by name; raises `ConfigError` naming the nearest one."""
-    if name not in METHODS:
-        raise ConfigError(f"method must be one of {list(METHODS)}, got {name!r}{nearest(name, METHODS)}")
-    return METHODS[name]
+    """Find a method: one of `METHODS`, `package.module:Name` of one, or a protocol, which is then asked without prompt.
+
+    Raises `ConfigError` naming the nearest one.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    found = named(name, where="method") if is_path(name) else None
+    if isinstance(found, Method):
+        return found
+    if found is None and name not in published(PUBLISHED):
+        known = [*METHODS, *published(PUBLISHED)]
+        raise ConfigError(f"method must be one of {known}, got {name!r}{nearest(name, known)}")
+    return Method(get_protocol(name).name, METHODS["autocoa"].label, name)
 
 
 def apply_method(settings: Settings, method: Method, *, explicit: Collection[str] = ()) -> Settings:

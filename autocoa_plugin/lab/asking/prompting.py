@@ -14,8 +14,9 @@ from typing import Any
 
 from ...engines.model_folder import first_line
 from ...errors import ConfigError, nearest
+from ...lookup import is_path, named
 from ...prompts import get_prompt, prompt_ids
-from ...protocol import REACT, TINYWORLD, Protocol
+from ...protocol import REACT, Protocol
 from ...runs.identity import digest
 from .question import Message, Question
 
@@ -72,7 +73,6 @@ class Prompting:
 # Worked examples put before a question, as turns of user and assistant.
 #
 #     react       three by hand, ours: two facts in a row, a comparison, a search that finds nothing
-#     tinyworld   three training questions of the embedded world as its teacher answers them
 #
 # An example is spelled as the rollout loop would have spelled it, observations included.
 
@@ -98,12 +98,14 @@ class Example:
 
 
 def shot_messages(name: str | None) -> tuple[Message, ...]:
-    """The examples of that name (`methods.Method.shots`) as messages, () for None.
+    """Worked examples as messages, () for None: one of `SHOTS`, or a function `package.module:name` that returns them.
 
     Raises `ConfigError` naming the nearest name.
     """
     if name is None:
         return ()
+    if is_path(name):
+        return tuple(named(name, where="shots")())
     if name not in SHOTS:
         raise ConfigError(f"shots must be one of {list(SHOTS)}, got {name!r}{nearest(name, SHOTS)}")
     return SHOTS[name]()
@@ -171,36 +173,12 @@ REACT_EXAMPLES = (
     ),
 )
 
-_DECISIONS = ((True,), (False,), (True, True))  # what the teacher shows: one search, recalling, a chain of two
-
-
-def tinyworld_examples() -> tuple[Example, ...]:
-    """Training questions of the embedded world, each searched and recalled as its teacher would."""
-    from ...tinyworld.questions import train_questions
-    from ...tinyworld.teacher import teacher_turns
-    from ...tinyworld.tokenizer import END
-    from ...tinyworld.world import generate
-
-    world = generate()
-    questions = train_questions(world)
-
-    def example(question: Any) -> Example:
-        searched = [hop.subject for hop in question.hops if hop.needs_search]
-        *turns, last = teacher_turns(question, question.needs_search)
-        last = last.removesuffix(END).rstrip()  # the chat template ends a turn itself
-        return Example(question.text, (*turns, last), tuple([(name, world.entities[name].text)] for name in searched))
-
-    return tuple(example(next(each for each in questions if each.needs_search == wanted)) for wanted in _DECISIONS)
-
-
 SHOTS: Mapping[str, Callable[[], tuple[Message, ...]]] = MappingProxyType(
-    {
-        "react": lambda: _messages(REACT_EXAMPLES, REACT),
-        "tinyworld": lambda: _messages(tinyworld_examples(), TINYWORLD),
-    }
+    {"react": lambda: example_messages(REACT_EXAMPLES, REACT)}
 )
 """Every set of examples by name."""
 
 
-def _messages(examples: Sequence[Example], protocol: Protocol) -> tuple[Message, ...]:
+def example_messages(examples: Sequence[Example], protocol: Protocol) -> tuple[Message, ...]:
+    """Examples one after the other, each as a question and the whole response."""
     return tuple(message for example in examples for message in example.messages(protocol))

@@ -1,24 +1,211 @@
-"""From options to `Settings`: who answers actions, over which corpus, under which limits.
+"""Who answers actions, and how a question is put: from options and a settings file to a `World`.
 
-embedded world  <  settings file  <  options  <  what the method demands        later ones win
+    settings file  <  options  <  what the method demands        later ones win
+
+A settings file is the `autocoa:` key of a recipe as YAML; beside it, the key `lab:` says what the commands around
+training take where no option says otherwise (`LabSettings`). Several files are read in order, a key of a later one
+replaces the whole key of an earlier one. Paths that begin with `./` are relative to the file.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from ...cassette.header import corpus_identity
 from ...config import from_mapping, to_mapping
 from ...errors import ConfigError
+from ...lookup import named
+from ...protocol import get_protocol
 from ...runs.identity import file_fingerprint, flatten, without
-from ...settings import Settings
-from .methods import METHODS, Method, apply_method, get_method
+from ...settings import SearchSettings, Settings
+from .methods import Method, apply_method, get_method
 
 EnvironmentName = Literal["real", "world_model", "cassette", "none"]
+
+
+@dataclass(frozen=True)
+class LabSettings:
+    """The key `lab:` of a settings file: what a world brings for evaluate, synthesize, scorecard and chat.
+
+    `questions` are evaluated on, `train_questions` synthesised from, `queries` imagined by the scorecard: files or
+    names of data sets. `methods` says which `Method` a method is in this world (`package.module:Name`); empty: the
+    usual ones. `check_tokenizer(tokenizer, model)` raises `TokenizerError` for a model that cannot speak this world's
+    words; `spell_question(text, tokenizer)` puts a typed question into them and returns it with the words that are
+    unknown: both `package.module:Name`.
+    """
+
+    questions: str | None = None
+    train_questions: str | None = None
+    queries: str | None = None
+    methods: Mapping[str, str] = field(default_factory=dict)
+    check_tokenizer: str | None = None
+    spell_question: str | None = None
+
+    def method(self, name: str) -> str:
+        """What a method is called in this world; raises `ConfigError` for one that it has no words for."""
+        if self.methods and name not in self.methods:
+            get_method(name)  # a name that is no method at all is said to be one
+            raise ConfigError(
+                f"method {name!r} has tags that this world cannot spell; there: {', '.join(self.methods)}"
+            )
+        return self.methods.get(name, name)
+
+    def refuse_tokenizer(self, tokenizer: Any, model: str) -> None:
+        """Raise `TokenizerError` when this world's check refuses the model; without a check every model will do."""
+        if self.check_tokenizer is not None:
+            named(self.check_tokenizer, where="lab.check_tokenizer")(tokenizer, model)
+
+    def spelled(self, text: str, tokenizer: Any) -> tuple[str, list[str]]:
+        """A typed question in this world's words, and the words that are unknown."""
+        if self.spell_question is None:
+            return text, []
+        return named(self.spell_question, where="lab.spell_question")(text, tokenizer)
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """What the files of `--settings` say: the keys under `autocoa:` that are given, and `lab:`."""
+
+    given: Mapping[str, Any] = field(default_factory=dict)
+    lab: LabSettings = field(default_factory=LabSettings)
+    where: str = "settings"
+
+    @property
+    def search(self) -> SearchSettings | None:
+        """The search tool of the file; None when it names none."""
+        found = self.given.get("search")
+        return None if found is None else from_mapping(SearchSettings, found, where=f"{self.where}: search")
+
+
+def read_settings(files: Sequence[Path]) -> SettingsFile:
+    """Read settings files in order; nothing for none. Raises `ConfigError` for what cannot be read or is unknown."""
+    given: dict[str, Any] = {}
+    lab: dict[str, Any] = {}
+    for file in files:
+        content = _yaml(file)
+        if set(content) <= {"autocoa", "lab"}:
+            given |= _mapping(content.get("autocoa"), file, "autocoa")
+            lab |= _mapping(content.get("lab"), file, "lab")
+        else:
+            given |= content
+    where = str(files[-1]) if files else "settings"
+    return SettingsFile(given, from_mapping(LabSettings, lab, where=f"{where}: lab"), where)
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ConfigError("a settings file needs PyYAML: pip install 'autocoa-plugin[eval]'") from error
+    if not file.exists():
+        raise ConfigError(f"--settings: {file} does not exist (autocoa tinyworld build writes one into its folder)")
+    if file.is_dir():
+        inside = file / "settings.yaml"
+        hint = f": {inside}?" if inside.is_file() else ""
+        raise ConfigError(f"--settings must name a file, {file} is a folder{hint}")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file} is not a readable YAML file: {' '.join(str(error).split())}") from error
+    return _beside(_mapping(content, file, "autocoa"), file.parent)
+
+
+def _mapping(content: Any, file: Path, key: str) -> dict[str, Any]:
+    if content is None:
+        return {}
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{file} must hold a mapping (the {key}: key of a recipe), got {type(content).__name__}")
+    return dict(content)
+
+
+def _beside(value: Any, folder: Path) -> Any:
+    """Replace `./name` by the path of that name in a folder, wherever it stands."""
+    if isinstance(value, Mapping):
+        return {key: _beside(item, folder) for key, item in value.items()}
+    return str(folder / value) if isinstance(value, str) and value.startswith("./") else value
+
+
+# Which search tool answers, for every command that may ask one.
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The search tool that the command line names; None: as the settings file says."""
+
+    corpus: str | None = None
+    index_dir: str | None = None
+    search_url: str | None = None
+    search_backend: str | None = None
+    web: bool = False
+    top_k: int | None = None
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.corpus, self.search_url, self.web))) > 1:
+            raise ConfigError("give one of --corpus, --search-url and --web")
+
+    def over(self, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        """The keys of `SearchSettings`, options over what a settings file has given; None when neither names a tool."""
+        found: dict[str, Any] = dict(given or {})
+        tool: dict[str, Any] = {}
+        if self.corpus:
+            tool = {"backend": "index", "corpus": self.corpus}
+        elif self.search_url:
+            tool = {"backend": self.search_backend or "search_r1", "url": self.search_url}
+        elif self.web:
+            tool = {"backend": "duckduckgo"}
+        if tool:  # of the tool that stood there, only what any tool has stays
+            found = {name: value for name, value in found.items() if name not in ("corpus", "index_dir", "url")} | tool
+        if not found:
+            return None
+        extra = {"index_dir": self.index_dir, "top_k": self.top_k}
+        return found | {name: value for name, value in extra.items() if value is not None}
+
+    def settings(self, file: SettingsFile) -> SearchSettings | None:
+        """The settings of the tool; None when neither options nor file name one. Raises `ConfigError`."""
+        if self.corpus and not Path(self.corpus).exists():
+            raise ConfigError(f"--corpus: {self.corpus} does not exist")
+        found = self.over(file.given.get("search"))
+        return None if found is None else from_mapping(SearchSettings, found, where="search")
+
+
+def add_search_arguments(group: Any) -> None:
+    """Add the options of the search tool, and `--settings`, to a group of a parser."""
+    group.add_argument(
+        "--settings",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="YAML: the autocoa: key of a recipe, and lab: (autocoa tinyworld build writes one); may be repeated",
+    )
+    tool = group.add_mutually_exclusive_group()
+    tool.add_argument("--corpus", metavar="FILE", help="JSON lines with id, title, text; its index is built once")
+    tool.add_argument("--search-url", metavar="URL", help="a search server")
+    tool.add_argument("--web", action="store_true", help="the web, by DuckDuckGo (extra web)")
+    group.add_argument("--index-dir", metavar="FOLDER", help="default: next to the corpus")
+    group.add_argument("--search-backend", choices=("search_r1", "flashrag"), help="default: search_r1")
+    group.add_argument("--top-k", type=int, help="documents per observation (default: 3, or as the settings say)")
+
+
+def search_options(arguments: argparse.Namespace) -> SearchOptions:
+    """Read the options of `add_search_arguments` back."""
+    return SearchOptions(**{each.name: getattr(arguments, each.name) for each in fields(SearchOptions)})
+
+
+@dataclass(frozen=True)
+class World:
+    """How questions are put and who answers actions: the settings of a method, and what the settings file adds.
+
+    `method` is what `get_method` takes.
+    """
+
+    settings: Settings
+    method: str = "autocoa"
+    lab: LabSettings = field(default_factory=LabSettings)
 
 
 @dataclass(frozen=True)
@@ -30,107 +217,45 @@ class WorldOptions:
     """
 
     environment: EnvironmentName | None = None
-    corpus: str | None = None
-    index_dir: str | None = None
-    search_url: str | None = None
-    search_backend: str | None = None
-    web: bool = False
-    top_k: int | None = None
+    search: SearchOptions = field(default_factory=SearchOptions)
     cassette: str | None = None
     max_actions: int | None = None
-    tinyworld: Path | None = None
 
 
-def job_settings(method: str | None, world: WorldOptions, file: Path | None = None) -> tuple[str, Settings]:
-    """Build the settings of a job and name its method; raises `ConfigError` for what contradicts itself.
+def build_world(
+    method: str | None = None, options: WorldOptions | None = None, file: SettingsFile | None = None
+) -> World:
+    """Build the settings of a method; raises `ConfigError` for what contradicts itself.
 
-    Without a method it is the one called like the protocol of the settings file, else "autocoa". In the embedded world
-    the methods are those of its tokenizer: "react" is "tinyworld_react".
+    Without a method it is the one of the settings file's protocol; where there is none, "autocoa".
     """
-    given = read_settings(file)
-    chosen = _method(method, given, world)
-    if world.environment == "none":
+    options, file = options or WorldOptions(), file or SettingsFile()
+    if method is None:
+        method = "autocoa" if file.lab.methods else get_protocol(file.given.get("protocol", "autocoa")).name
+    name = file.lab.method(method)
+    chosen, given = get_method(name), dict(file.given)
+    if options.environment == "none":
         chosen = replace(chosen, has_tool=False)
         given.pop("tools", None)
-    mapping = {**_tinyworld(world.tinyworld), **given}
-    mapping |= _search(world, mapping) | _environment(world)
+    search = options.search.over(given.get("search"))
+    mapping = given | ({} if search is None else {"search": search}) | _environment(options)
     if not chosen.has_tool:
         mapping.setdefault("tools", [])
     _check_search(mapping, chosen)
-    settings = apply_method(from_mapping(Settings, mapping, where=str(file or "evaluate")), chosen, explicit=given)
-    if world.max_actions is not None and chosen.has_tool:
-        settings = replace(settings, limits=replace(settings.limits, max_actions=world.max_actions))
-    return chosen.name, settings
+    settings = apply_method(from_mapping(Settings, mapping, where=file.where), chosen, explicit=given)
+    if options.max_actions is not None and chosen.has_tool:
+        settings = replace(settings, limits=replace(settings.limits, max_actions=options.max_actions))
+    return World(settings, name, file.lab)
 
 
-def read_settings(file: Path | None) -> dict[str, Any]:
-    """Read the `autocoa:` key of a recipe as a YAML file of its own, {} for None; raises `ConfigError`."""
-    if file is None:
-        return {}
-    try:
-        import yaml
-    except ImportError as error:
-        raise ConfigError("a settings file needs PyYAML: pip install 'autocoa-plugin[eval]'") from error
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} is not a readable YAML file: {' '.join(str(error).split())}") from error
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"{file} must hold a mapping (the autocoa: key of a recipe), got {type(content).__name__}")
-    return dict(content["autocoa"] if set(content) == {"autocoa"} else content)
-
-
-def _method(name: str | None, given: Mapping[str, Any], world: WorldOptions) -> Method:
-    protocol = str(given.get("protocol"))
-    name = name or (protocol if protocol in METHODS else "autocoa")
-    method = get_method(name)
-    if world.tinyworld is None or name.startswith("tinyworld"):
-        return method
-    own = "tinyworld" if name == "autocoa" else f"tinyworld_{name}"
-    if own not in METHODS:
-        there = [each for each in METHODS if each == "autocoa" or f"tinyworld_{each}" in METHODS]
-        raise ConfigError(f"method {name!r} has tags that the embedded world cannot spell; there: {', '.join(there)}")
-    return METHODS[own]
-
-
-def _tinyworld(folder: Path | None) -> dict[str, Any]:
-    """The corpus, top_k and limits of an embedded world, those of `recipes/setting/tinyworld.yaml`."""
-    if folder is None:
-        return {}
-    from ...tinyworld.held_out import LIMITS, TOP_K
-    from ...tinyworld.world_files import existing_world
-
-    files = existing_world(folder)
-    search = {"corpus": str(files.corpus), "index_dir": str(files.index), "top_k": TOP_K}
-    return {"limits": to_mapping(LIMITS), "search": search}
-
-
-def _search(world: WorldOptions, mapping: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = dict(mapping.get("search") or {})
-    tool: dict[str, Any] = {}
-    if world.corpus:
-        tool = {"backend": "index", "corpus": world.corpus}
-    elif world.search_url:
-        tool = {"backend": world.search_backend or "search_r1", "url": world.search_url}
-    elif world.web:
-        tool = {"backend": "duckduckgo"}
-    if tool:  # of the tool that stood there, only what any tool has stays
-        found = {name: value for name, value in found.items() if name not in ("corpus", "index_dir", "url")} | tool
-    if world.index_dir:
-        found["index_dir"] = world.index_dir
-    if world.top_k is not None:
-        found["top_k"] = world.top_k
-    return {"search": found} if found else {}
-
-
-def _environment(world: WorldOptions) -> dict[str, Any]:
-    if (world.environment == "cassette") != (world.cassette is not None):
+def _environment(options: WorldOptions) -> dict[str, Any]:
+    if (options.environment == "cassette") != (options.cassette is not None):
         raise ConfigError("--environment cassette and --cassette FILE belong together: give both")
-    if world.environment == "world_model":
+    if options.environment == "world_model":
         return {"routing": {"environment": "world_model", "validation": "world_model"}}
-    if world.environment == "cassette":
-        return {"cassette": {"path": world.cassette, "mode": "replay"}}
-    return {"routing": {}} if world.environment == "real" else {}
+    if options.environment == "cassette":
+        return {"cassette": {"path": options.cassette, "mode": "replay"}}
+    return {"routing": {}} if options.environment == "real" else {}
 
 
 def _check_search(mapping: Mapping[str, Any], method: Method) -> None:
@@ -143,51 +268,27 @@ def _check_search(mapping: Mapping[str, Any], method: Method) -> None:
         )
 
 
-# The options that say who answers actions and how a question is put, for `autocoa evaluate` and `autocoa chat`.
-
-
 def add_world_arguments(group: Any) -> None:
-    """Add them to a group of a parser."""
-    group.add_argument(
-        "--tinyworld", type=Path, metavar="FOLDER", help="everything of an embedded world: corpus, limits"
-    )
+    """Add the options that say who answers actions, and how a question is put, to a group of a parser."""
     group.add_argument("--method", help="autocoa, react, search_r1, model_only (default: autocoa)")
-    tool = group.add_mutually_exclusive_group()
-    tool.add_argument("--corpus", metavar="FILE", help="JSON lines with id, title, text; its index is built once")
-    tool.add_argument("--search-url", metavar="URL", help="a search server")
-    tool.add_argument("--web", action="store_true", help="the web, by DuckDuckGo (extra web)")
-    group.add_argument("--index-dir", metavar="FOLDER", help="default: next to the corpus")
-    group.add_argument("--search-backend", choices=("search_r1", "flashrag"), help="default: search_r1")
-    group.add_argument("--top-k", type=int, help="documents per observation (default: 3; embedded world: 1)")
+    add_search_arguments(group)
     group.add_argument(
         "--environment",
         choices=("real", "world_model", "cassette", "none"),
         help="world_model: the policy imagines; none: no action is allowed (default: as the settings say, real)",
     )
     group.add_argument("--cassette", metavar="FILE", help="the tape that --environment cassette replays")
-    group.add_argument("--max-actions", type=int, metavar="N", help="per question (default: 10; embedded world: 4)")
-    group.add_argument("--settings", type=Path, metavar="FILE", help="the autocoa: key of a recipe, as YAML")
+    group.add_argument(
+        "--max-actions", type=int, metavar="N", help="per question (default: 10, or as the settings say)"
+    )
 
 
 def world_options(arguments: argparse.Namespace) -> WorldOptions:
-    """Read them back."""
-    from dataclasses import fields
-
-    return WorldOptions(**{each.name: getattr(arguments, each.name) for each in fields(WorldOptions)})
+    """Read the options of `add_world_arguments` back."""
+    return WorldOptions(arguments.environment, search_options(arguments), arguments.cassette, arguments.max_actions)
 
 
-def check_vocabulary(tokenizer: object, model: str) -> None:
-    """Refuse, with `TokenizerError`, a model that does not speak the embedded world's words."""
-    from ...tinyworld.held_out import check_vocabulary
-    from ...tinyworld.world import generate
-
-    check_vocabulary(tokenizer, generate(), model)
-
-
-# What a job's numbers depend on: fills the parts of a `Fingerprint`.
-#
-# Nothing here names this machine: corpora and models go by their content, servers by what they serve. Keys are flat
-# ("limits.max_actions"), so that a refusal can name the one that differs.
+# What results depend on. Nothing here names this machine: corpora go by their content, servers by their dialect.
 
 
 # where and how fast an author answers, not what

@@ -1,6 +1,6 @@
 """`autocoa chat MODEL`: ask a checkpoint one's own questions and watch it think, act and answer.
 
-autocoa chat outputs/demo/stages/sft1-sft2/model --tinyworld outputs/demo/world
+autocoa chat outputs/demo/stages/sft1-sft2/model --settings outputs/demo/world/settings.yaml
 autocoa chat runs/sft3/model --corpus wiki.jsonl --question "Who wrote Kim?" --question "Where was he born?"
 autocoa chat Qwen/Qwen2.5-7B-Instruct --server http://127.0.0.1:8000/v1 --method react --web --save chat.jsonl
 """
@@ -20,11 +20,10 @@ from ...engines.base import Sampling
 from ...errors import ConfigError, EngineError, nearest
 from ..asking.model import open_engine
 from ..asking.question import Question
-from ..asking.world import add_world_arguments, check_vocabulary, job_settings, world_options
+from ..asking.world import World, add_world_arguments, build_world, read_settings, world_options
 from ..evaluate.job import EvaluationJob, spelling
 from .screen import Screen, summary_line
 from .session import SaveFile, Session
-from .words import spell_words
 
 
 def add_parser(subparsers: Any) -> None:
@@ -65,7 +64,8 @@ def run_command(arguments: argparse.Namespace) -> None:
     for text in arguments.question:
         if not text.strip():
             raise ConfigError("--question is blank, expected a question")
-    job = read_job(arguments)
+    world = build_world(arguments.method, world_options(arguments), read_settings(arguments.settings))
+    job = read_job(arguments, world)
     job.check()
     save = SaveFile(arguments.save)
     console = Console()
@@ -74,8 +74,8 @@ def run_command(arguments: argparse.Namespace) -> None:
         try:
             with console.status("loading the model"):
                 session = runner.run(open_session(job, stack))
-            spell = world_spelling(session) if arguments.tinyworld else lambda text: (text, [])
-            chat = Chat(session, Screen(console), save, spell, runner)
+            tokenizer = session.codec.tokenizer
+            chat = Chat(session, Screen(console), save, lambda text: world.lab.spelled(text, tokenizer), runner)
             if arguments.question:
                 for text in arguments.question:
                     chat.ask(text)
@@ -154,21 +154,20 @@ Spell = Callable[[str], tuple[str, list[str]]]
 """Puts a question into the words of a model: the question, and the words it does not know."""
 
 
-def read_job(arguments: argparse.Namespace) -> EvaluationJob:
+def read_job(arguments: argparse.Namespace, world: World) -> EvaluationJob:
     """Turn the arguments into a job whose questions are still to be asked; raises `ConfigError`."""
-    method, settings = job_settings(arguments.method, world_options(arguments), arguments.settings)
     return EvaluationJob(
         questions="",  # they are typed
         folder=Path(),  # nothing is written
         model=arguments.model,
-        settings=settings,
-        method=method,
+        settings=world.settings,
+        method=world.method,
         server=arguments.server,
         served_model=arguments.served_model,
         temperature=arguments.temperature,
         seed=arguments.seed,
         concurrency=1,
-        check_tokenizer=check_vocabulary if arguments.tinyworld else None,
+        check_tokenizer=world.lab.refuse_tokenizer,
     )
 
 
@@ -182,9 +181,3 @@ async def open_session(job: EvaluationJob, stack: AsyncExitStack) -> Session:
     kind = "server" if job.server else "transformers"
     engine = await stack.enter_async_context(open_engine(job, kind, job.server))
     return Session(engine, environment, codec, prompting, job.settings.limits, Sampling(job.temperature), job.seed)
-
-
-def world_spelling(session: Session) -> Spell:
-    """Spell questions in the words of the embedded world that the session's tokenizer knows."""
-    vocabulary = session.codec.tokenizer.get_vocab()
-    return lambda text: spell_words(text, vocabulary)

@@ -3,7 +3,7 @@
 autocoa evaluate hotpotqa.jsonl -o results/sft2 --model runs/sft1-sft2/model --corpus wiki.jsonl
 autocoa evaluate hotpotqa.jsonl -o results/react --model Qwen/Qwen2.5-7B-Instruct --server http://127.0.0.1:8000/v1 \
     --method react --search-url http://127.0.0.1:8001/retrieve
-autocoa evaluate -o results/demo --model outputs/demo/sft1/model --tinyworld outputs/tinyworld
+autocoa evaluate -o results/demo --model outputs/demo/sft1/model --settings outputs/tinyworld/settings.yaml
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import ConfigError
 from ..asking.model import add_model_arguments
-from ..asking.world import add_world_arguments, check_vocabulary, job_settings, world_options
+from ..asking.world import add_world_arguments, build_world, read_settings, world_options
 from .evaluate import evaluate, show
 from .job import EvaluationJob
 from .judge import add_judge_arguments, judge_settings
@@ -89,14 +89,16 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 def read_job(arguments: argparse.Namespace) -> EvaluationJob:
     """Turn the arguments into a job; raises `ConfigError` for what contradicts itself."""
-    world: Path | None = arguments.tinyworld
-    method, settings = job_settings(arguments.method, world_options(arguments), arguments.settings)
+    world = build_world(arguments.method, world_options(arguments), read_settings(arguments.settings))
+    questions = arguments.questions or world.lab.questions
+    if questions is None:
+        raise ConfigError("evaluate needs QUESTIONS: a file, the name of a data set, or --settings with lab.questions")
     return EvaluationJob(
-        questions=arguments.questions or _tinyworld_questions(world),
+        questions=questions,
         model=arguments.model,
         folder=arguments.output,
-        settings=settings,
-        method=method,
+        settings=world.settings,
+        method=world.method,
         name=arguments.name or "",
         split=arguments.split,
         limit=arguments.limit,
@@ -110,13 +112,5 @@ def read_job(arguments: argparse.Namespace) -> EvaluationJob:
         seed=arguments.seed,
         concurrency=arguments.concurrency,
         training=training_cost(arguments.trained_by),
-        check_tokenizer=None if world is None else check_vocabulary,
+        check_tokenizer=world.lab.refuse_tokenizer,
     )
-
-
-def _tinyworld_questions(folder: Path | None) -> str:
-    if folder is None:
-        raise ConfigError("evaluate needs QUESTIONS: a file, the name of a data set, or --tinyworld FOLDER")
-    from ...tinyworld.world_files import Files
-
-    return str(Files(folder).val)

@@ -25,7 +25,7 @@ from ...runs.identity import Fingerprint, digest, flatten, model_fingerprint
 from ...settings import Settings
 from ...tokenization import Codec
 from ...tokenization import fingerprint as tokenizer_fingerprint
-from ..asking.methods import get_method
+from ..asking.methods import METHODS, get_method
 from ..asking.model import EngineName, Kind, ask_served_model, end_ids, engine_kind, job_tokenizer, model_name
 from ..asking.player import Player
 from ..asking.prompting import Prompting, shot_messages
@@ -41,8 +41,8 @@ class EvaluationJob:
 
     `questions` is what `questions.files.read_questions` takes, of which the first `limit` are asked (None: all).
     `model` is a model's folder; with `server`, an OpenAI-compatible one with token ids, the folder or name of its
-    tokenizer. `served_model` names the model there (None: the only one). `method` is a name of `methods.METHODS` that
-    `settings` already follow; `name` is the row of a table. `temperature` 0 is greedy. `training` is what the
+    tokenizer. `served_model` names the model there (None: the only one). `method` is what `methods.get_method` takes;
+    `settings` follow it already; `name` is the row of a table. `temperature` 0 is greedy. `training` is what the
     checkpoint had cost (`training_cost.py`). `check_tokenizer(tokenizer, model)` may refuse one.
     """
 
@@ -72,7 +72,8 @@ class EvaluationJob:
         if self.name:
             return self.name
         model = model_name(self.model)
-        return model if self.method in ("autocoa", "tinyworld") else f"{model}, {get_method(self.method).label}"
+        method = get_method(self.method)
+        return model if method.label == METHODS["autocoa"].label else f"{model}, {method.label}"
 
     def check(self) -> None:
         """Refuse what cannot work, before questions or a model are read: raises `ConfigError`."""
@@ -148,7 +149,7 @@ class Prepared:
         job = self.job
         return {
             "method": job.label,
-            "configuration": job.method,
+            "configuration": get_method(job.method).name,
             "model": job.model,
             "tokenizer": job.model,
             "engine": self.kind,

@@ -1,7 +1,7 @@
 """`autocoa explore RUN...`: trajectories as people read them, in one page that needs no server.
 
 autocoa explore results/sft3 -o explorer.html
-autocoa explore outputs/stages/rl --split train --step 20 --tinyworld outputs/tinyworld
+autocoa explore outputs/stages/rl --split train --step 20 --settings outputs/tinyworld/settings.yaml
 autocoa explore rollout_data/ --protocol search_r1 -o verl.html
 """
 
@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ..asking.world import add_search_arguments, read_settings, search_options
 from .explore import ExploreJob, Written, write_explorer
 
 
@@ -29,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--title", help="of the page (default: the runs' names)")
     _add_choice(parser.add_argument_group("which trajectories"))
     _add_reading(parser.add_argument_group("how they are read"))
-    _add_real(parser.add_argument_group("who is asked what was imagined, to show the difference"))
+    add_search_arguments(parser.add_argument_group("who is asked what was imagined, to show the difference"))
     parser.set_defaults(run=_run)
 
 
@@ -47,15 +48,6 @@ def _add_reading(group: Any) -> None:
         "--no-tokens", action="store_true", help="leave tokens and log-probabilities out: a smaller file"
     )
     group.add_argument("--protocol", help="the tags of text without roles (default: told by the tags that occur)")
-
-
-def _add_real(group: Any) -> None:
-    group.add_argument("--corpus", metavar="FILE", help="JSON lines with id, title, text; its index is built once")
-    group.add_argument("--index-dir", metavar="FOLDER", help="default: next to the corpus")
-    group.add_argument("--tinyworld", metavar="FOLDER", help="an embedded world")
-    group.add_argument("--search-url", metavar="URL", help="a search server")
-    group.add_argument("--search-backend", choices=("search_r1", "flashrag"), default="search_r1")
-    group.add_argument("--top-k", type=int, help="documents per answer (default: 3; embedded world: 1)")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -82,7 +74,9 @@ def run_command(arguments: argparse.Namespace) -> None:
 def explore_job(arguments: argparse.Namespace) -> ExploreJob:
     """The job that a command line describes."""
     named = {each.name: getattr(arguments, each.name) for each in fields(ExploreJob) if each.name in arguments}
-    return ExploreJob(**{**named, "runs": tuple(arguments.runs), "has_tokens": not arguments.no_tokens})
+    search = search_options(arguments).settings(read_settings(arguments.settings))
+    named |= {"runs": tuple(arguments.runs), "has_tokens": not arguments.no_tokens, "search": search}
+    return ExploreJob(**named)
 
 
 def summary(written: Written) -> str:

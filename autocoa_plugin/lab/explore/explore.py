@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any
 
 from ...errors import ConfigError, DataError, nearest
 from ...retrieval.base import encodable
 from ...runs.files import replacing
 from ...settings import SearchSettings
-from ..scorecard.job import Job
 from .entry import Entry
 from .read import Choice, Reader
 from .read_foreign import readable_protocol
@@ -33,7 +32,7 @@ class ExploreJob:
 
     `runs` are what `sources` describes. `tokenizer` is a folder or a name (None: what a run is known to have),
     `protocol` how bare text is spelled (None: told by its tags). `limit` bounds the trajectories of all runs together.
-    A corpus, an embedded world or a search server is asked for each imagined query. `title` None: the runs' names.
+    `search` is asked each imagined query. `title` None: the runs' names.
     """
 
     runs: tuple[Path, ...]
@@ -43,12 +42,7 @@ class ExploreJob:
     split: str | None = None
     step: int | None = None
     limit: int | None = None
-    corpus: str | None = None
-    index_dir: str | None = None
-    tinyworld: str | None = None
-    search_url: str | None = None
-    search_backend: Literal["search_r1", "flashrag"] = "search_r1"
-    top_k: int | None = None
+    search: SearchSettings | None = None
     has_tokens: bool = True
     title: str | None = None
 
@@ -62,21 +56,6 @@ class ExploreJob:
             readable_protocol(self.protocol)
         if self.output.is_dir():
             raise ConfigError(f"-o must name a file, {self.output} is a folder: {self.output / 'explorer.html'}?")
-        self.search()
-
-    def search(self) -> SearchSettings | None:
-        """Whom to ask for real; None: nobody. Raises `ConfigError` for more than one."""
-        given = [f"--{name.replace('_', '-')}" for name in ("corpus", "tinyworld", "search_url") if getattr(self, name)]
-        if len(given) > 1:
-            raise ConfigError(f"give one of {' and '.join(given)}, not both")
-        for name in ("corpus", "tinyworld"):
-            path = getattr(self, name)
-            if path and not Path(path).exists():
-                raise ConfigError(f"--{name}: {path} does not exist")
-        if self.tinyworld:
-            return _tinyworld_search(Path(self.tinyworld), self.top_k)
-        asked = Job(corpus=self.corpus, index_dir=self.index_dir, search_url=self.search_url)
-        return asked.changed(search_backend=self.search_backend, top_k=self.top_k).search()
 
 
 @dataclass(frozen=True)
@@ -99,9 +78,8 @@ def write_explorer(job: ExploreJob, *, report: Callable[[str], object] = lambda 
     if not entries:
         raise DataError("; ".join([_nothing(job, choice), *notes]))
     give_advantages(entries)
-    search = job.search()
-    report("asking the real tool" if search else "comparing")
-    compare_with_real(entries, search, notes.append)
+    report("asking the real tool" if job.search else "comparing")
+    compare_with_real(entries, job.search, notes.append)
     report(f"writing {len(entries):,} trajectories")
     kinds = {source.kind for source in sources}
     index = index_of(
@@ -148,14 +126,6 @@ def _title(path: Path) -> str:
     nameless = ("checkpoints", "trajectories")
     parts = [part for part in path.absolute().parts if part not in nameless]
     return parts[-1]
-
-
-def _tinyworld_search(folder: Path, top_k: int | None) -> SearchSettings:
-    from ...tinyworld.held_out import TOP_K
-    from ...tinyworld.world_files import existing_world
-
-    files = existing_world(folder)
-    return SearchSettings(corpus=str(files.corpus), index_dir=str(files.index), top_k=top_k or TOP_K)
 
 
 # One self-contained file: the page's template with its styles and scripts, and the data in blocks that cannot run.

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import ConfigError, DataError, nearest
-from ...protocol import PRESETS, Protocol, TagPair, Tool
+from ...lookup import is_path, published
+from ...protocol import PRESETS, PUBLISHED, Protocol, TagPair, Tool, get_protocol
 from ...runs.identity import digest
 from ...trajectory import Role, Source
 from .entry import Entry, Part, extra_of, finite, golds_of, question_of
@@ -308,10 +309,13 @@ READABLE: Mapping[str, Protocol] = {**PRESETS, **{protocol.name: protocol for pr
 
 
 def readable_protocol(name: str) -> Protocol:
-    """Look a protocol up by name; raises `ConfigError` naming the nearest one."""
-    if name not in READABLE:
-        raise ConfigError(f"--protocol must be one of {sorted(READABLE)}, got {name!r}{nearest(name, READABLE)}")
-    return READABLE[name]
+    """Look a protocol up: one of `READABLE`, or what `get_protocol` finds; raises `ConfigError` naming the nearest."""
+    if name in READABLE:
+        return READABLE[name]
+    if not is_path(name) and name not in (offered := published(PUBLISHED)):
+        known = sorted({*READABLE, *offered})
+        raise ConfigError(f"--protocol must be one of {known}, got {name!r}{nearest(name, known)}")
+    return get_protocol(name)
 
 
 def detect_protocol(text: str) -> Protocol | None:

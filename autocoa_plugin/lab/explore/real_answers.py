@@ -1,6 +1,6 @@
 """What a real tool answers to the queries whose answers were imagined, so that both can be compared.
 
-    asked now      --corpus, --tinyworld, --search-url: every imagined search query once, many at a time
+    asked now      --corpus, --search-url, --settings: every imagined search query once, many at a time
     same run       else: where a real tool answered the same query in another of the trajectories
 
 Bodies are compared, without the tags around them, spelled as the trajectory's protocol spells documents.

@@ -1,7 +1,7 @@
 """`autocoa scorecard MODEL...`: how faithfully do these models imagine what the search tool would answer?
 
 autocoa scorecard runs/sft2/model runs/sft3/model --queries q.jsonl --corpus wiki.jsonl -o card.json --plot card.png
-autocoa scorecard runs/sft3/model --tinyworld outputs/tinyworld -o card.json
+autocoa scorecard runs/sft3/model --settings outputs/tinyworld/settings.yaml -o card.json
 autocoa scorecard runs/sft3/model --from-dump runs/rl/trajectories --split val -o card.json
 autocoa scorecard --cards runs/rl/scorecards/*.json --plot over_training.png
 """
@@ -18,8 +18,9 @@ from typing import Any
 from ...engines.base import Sampling
 from ...engines.model_folder import check_model_folder
 from ...errors import ConfigError
+from ..asking.world import add_search_arguments, read_settings, search_options
 from .imagine import Compared
-from .job import Job, JudgedModel, judge_model, tinyworld_job
+from .job import Job, JudgedModel, job_of, judge_model
 from .scorecard import ScoreCard, read_cards, save_cards
 from .table import card_tables, check_plot, notes, plot_cards
 
@@ -29,7 +30,7 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("scorecard", help="compare imagined with real observations")
     parser.add_argument("models", nargs="*", metavar="MODEL", help="the folder of a Hugging Face model")
     _add_queries(parser.add_argument_group("what is asked"))
-    _add_real(parser.add_argument_group("who answers for real"))
+    add_search_arguments(parser.add_argument_group("who answers for real"))
     _add_sampling(parser.add_argument_group("who imagines, and how"))
     output = parser.add_argument_group("what is written")
     output.add_argument("-o", "--output", type=Path, metavar="CARD", help="the cards as JSON")
@@ -51,23 +52,12 @@ def _add_queries(group: Any) -> None:
     group.add_argument("--limit", type=int, help="the first so many queries of each group")
 
 
-def _add_real(group: Any) -> None:
-    group.add_argument(
-        "--tinyworld", type=Path, metavar="FOLDER", help="queries, corpus, protocol of an embedded world"
-    )
-    group.add_argument("--corpus", type=Path, help="JSON lines with id, title, text; its index is built once")
-    group.add_argument("--index-dir", type=Path, metavar="FOLDER", help="default: next to the corpus")
-    group.add_argument("--search-url", metavar="URL", help="a search server instead of a corpus")
-    group.add_argument("--search-backend", choices=("search_r1", "flashrag"), default="search_r1")
-    group.add_argument("--top-k", type=int, help="documents per observation (default: 3; embedded world: 1)")
-
-
 def _add_sampling(group: Any) -> None:
     group.add_argument("--protocol", help="spelling of actions and observations (default: autocoa)")
     group.add_argument("--system-prompt", metavar="NAME", help="a prompt of prompts.py, put before each question")
     group.add_argument("--server", metavar="URL", help="sample there; MODEL is then the folder of its tokenizer")
     group.add_argument("--temperature", type=float, default=0.0, help="default: 0, greedy")
-    group.add_argument("--max-observation-tokens", type=int, help="tags included (default: 1024; embedded world: 40)")
+    group.add_argument("--max-observation-tokens", type=int, help="tags included (default: as the settings say, 1024)")
     group.add_argument("--no-cross-entropy", action="store_true", help="do not score the real observations")
 
 
@@ -127,29 +117,22 @@ def _silence_loading_bars() -> None:
 
 
 def _job(arguments: argparse.Namespace) -> Job:
-    base = tinyworld_job(arguments.tinyworld) if arguments.tinyworld else Job()
-    job = base.changed(
-        protocol=arguments.protocol,
-        corpus=_text(arguments.corpus),
-        index_dir=_text(arguments.index_dir),
-        search_url=arguments.search_url,
-        search_backend=arguments.search_backend,
-        top_k=arguments.top_k,
-        max_observation_tokens=arguments.max_observation_tokens,
-        queries_file=_text(arguments.queries),
-        dump=_text(arguments.from_dump),
+    return job_of(
+        read_settings(arguments.settings),
+        search_options(arguments),
+        queries_file=None if arguments.queries is None else str(arguments.queries),
+        dump=None if arguments.from_dump is None else str(arguments.from_dump),
         split=arguments.split,
         step=arguments.step,
-        server=arguments.server,
-        system_prompt=arguments.system_prompt,
-        groups=tuple(arguments.group) or None,
+        groups=tuple(arguments.group),
         limit=arguments.limit,
+        protocol=arguments.protocol,
+        system_prompt=arguments.system_prompt,
+        max_observation_tokens=arguments.max_observation_tokens,
+        sampling=Sampling(temperature=arguments.temperature),
+        server=arguments.server,
+        has_scorer=not arguments.no_cross_entropy,
     )
-    return job.changed(sampling=Sampling(temperature=arguments.temperature), has_scorer=not arguments.no_cross_entropy)
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _write_details(judged: Sequence[JudgedModel], path: Path) -> None:

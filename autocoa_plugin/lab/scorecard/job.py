@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from ...config import from_mapping
 from ...engines.base import Engine, Sampling
 from ...environments.base import Environment
 from ...errors import ConfigError
@@ -15,6 +16,7 @@ from ...limits import Limits
 from ...protocol import get_protocol
 from ...settings import SearchSettings, Settings, WorldModelSettings
 from ...tokenization import Codec
+from ..asking.world import SearchOptions, SettingsFile
 from .imagine import (
     Compared,
     Judge,
@@ -34,8 +36,8 @@ from .scorecard import ScoreCard, file_identity, now, real_identity
 class Job:
     """What models are judged with; `check_tokenizer(tokenizer, model)` may refuse one.
 
-    Queries come from `dump` when it is given, else from `queries_file`. Without `corpus` and `search_url`, what the
-    dump has recorded is the real observation.
+    Queries come from `dump` when it is given, else from `queries_file`. Without `search`, what the dump has recorded
+    is the real observation.
     """
 
     queries_file: str | None = None
@@ -46,31 +48,21 @@ class Job:
     limit: int | None = None
     protocol: str = "autocoa"
     system_prompt: str | None = None
-    corpus: str | None = None
-    index_dir: str | None = None
-    search_url: str | None = None
-    search_backend: Literal["search_r1", "flashrag"] = "search_r1"
-    top_k: int = 3
+    search: SearchSettings | None = None
     max_observation_tokens: int = Limits().max_observation_tokens
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
     server: str | None = None
     has_scorer: bool = True
     check_tokenizer: Callable[[Any, str], None] | None = None
 
-    def changed(self, **values: Any) -> Job:
-        """The same job with the given values; None leaves a value as it is."""
-        return replace(self, **{name: value for name, value in values.items() if value is not None})
-
     def check(self) -> None:
         """Refuse what cannot be judged, before a model is loaded: raises `ConfigError` or `DataError`."""
         protocol = get_protocol(self.protocol)
-        if self.corpus and self.search_url:
-            raise ConfigError("give --corpus or --search-url, not both")
         if self.dump is None:
             if self.queries_file is None:
-                raise ConfigError("scorecard needs --queries FILE, --from-dump FOLDER or --tinyworld FOLDER")
-            if not (self.corpus or self.search_url):
-                raise ConfigError("the real answers need --corpus FILE, --search-url URL or --tinyworld FOLDER")
+                raise ConfigError("scorecard needs --queries FILE, --from-dump FOLDER or --settings with lab.queries")
+            if self.search is None:
+                raise ConfigError("the real answers need --corpus FILE, --search-url URL, --web or --settings FILE")
             choose(read_queries(self.queries_file, protocol), self.groups, self.limit)
 
     def queries(self, codec: Codec) -> list[Query]:
@@ -80,42 +72,28 @@ class Job:
         rows = choose(read_queries(str(self.queries_file), codec.protocol), self.groups, self.limit)
         return [encode_query(each, codec, system_prompt=self.system_prompt) for each in rows]
 
-    def search(self) -> SearchSettings | None:
-        """The real tool's settings; None when the dump's own observations are the real ones."""
-        if self.search_url:
-            return SearchSettings(backend=self.search_backend, url=self.search_url, top_k=self.top_k)
-        if self.corpus:
-            return SearchSettings(corpus=self.corpus, index_dir=self.index_dir, top_k=self.top_k)
-        return None
-
     def build_real(self) -> Environment | None:
         """Build the real search tool; None when the dump's own observations are the real ones."""
         from ...assembly import build_real
 
-        search = self.search()
-        return None if search is None else build_real(Settings(protocol=self.protocol, search=search))
+        return None if self.search is None else build_real(Settings(protocol=self.protocol, search=self.search))
 
 
-def tinyworld_job(folder: str | Path) -> Job:
-    """The job of an embedded-world folder: its corpus, protocol, limits, and 150 facts of each group.
+def job_of(file: SettingsFile, options: SearchOptions | None = None, **values: Any) -> Job:
+    """The job of a settings file: its queries, protocol, prompt, search tool and limit on observations.
 
-    Raises `ConfigError` when the folder holds no world.
+    `values` are fields of `Job`; those that are not None win. Raises `ConfigError`.
     """
-    from ...tinyworld.held_out import LIMITS, TOP_K, check_vocabulary
-    from ...tinyworld.world import generate
-    from ...tinyworld.world_files import existing_world, write_world_queries
-
-    files = existing_world(folder)
-    world = generate()
-    return Job(
-        queries_file=str(write_world_queries(files.folder, world)),
-        protocol="tinyworld",
-        corpus=str(files.corpus),
-        index_dir=str(files.index),
-        top_k=TOP_K,
-        max_observation_tokens=LIMITS.max_observation_tokens,
-        check_tokenizer=lambda tokenizer, model: check_vocabulary(tokenizer, world, model),
+    limits = from_mapping(Limits, file.given.get("limits") or {}, where=f"{file.where}: limits")
+    job = Job(
+        queries_file=file.lab.queries,
+        protocol=str(file.given.get("protocol", Job.protocol)),
+        system_prompt=file.given.get("system_prompt"),
+        search=(options or SearchOptions()).settings(file),
+        max_observation_tokens=limits.max_observation_tokens,
+        check_tokenizer=file.lab.refuse_tokenizer,
     )
+    return replace(job, **{name: value for name, value in values.items() if value is not None})
 
 
 # One model judged by a job: loaded into this process, or asked on its server; the result is a card.
@@ -194,7 +172,7 @@ def _card(model: str, job: Job, compared: Sequence[Compared], scorer: Scorer | N
             "author": "self",
             "server": job.server,
         },
-        real=real_identity(job.search(), job.dump),
+        real=real_identity(job.search, job.dump),
         queries={**queries, "limit": job.limit},
         groups=group_cards(compared),
         spent=total_spent(compared),

@@ -3,7 +3,8 @@
 autocoa synthesize hotpotqa -o data --model deepseek-ai/DeepSeek-R1-Distill-Qwen-32B \
     --server http://127.0.0.1:8000/v1 --corpus wiki.jsonl --student models/r1-distill-qwen-7b \
     --sampled-price 0.6 --max-cost 40
-autocoa synthesize -o data2 --model outputs/demo/stages/sft1-sft2/model --tinyworld outputs/demo/world --pair-span step
+autocoa synthesize -o data2 --model outputs/demo/stages/sft1-sft2/model --settings outputs/demo/world/settings.yaml \\
+    --pair-span step
 autocoa stages runs --model models/r1-distill-qwen-7b --data data --stages sft1,sft2
 """
 
@@ -22,7 +23,15 @@ from ...errors import ConfigError
 from ...settings import Settings
 from ..asking.model import add_model_arguments
 from ..asking.question_rows import Columns
-from ..asking.world import WorldOptions, add_world_arguments, check_vocabulary, job_settings, world_options
+from ..asking.world import (
+    SettingsFile,
+    World,
+    WorldOptions,
+    add_world_arguments,
+    build_world,
+    read_settings,
+    world_options,
+)
 from .gate import GateSettings
 from .job import Acceptance, Output, Prices, Rules, SynthesisJob
 
@@ -147,9 +156,6 @@ def _run(arguments: argparse.Namespace) -> int:
 # What `autocoa synthesize` does: turns arguments into a job, runs it, shows what came of it.
 
 
-_CLOSED_BOOK = {"autocoa": "model_only", "tinyworld": "tinyworld_model_only"}
-
-
 def run_command(arguments: argparse.Namespace) -> None:
     """Run the command; raises the errors of ours that `cli.main` prints as one line."""
     from rich.console import Console
@@ -161,16 +167,21 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 def read_job(arguments: argparse.Namespace) -> SynthesisJob:
     """Turn the arguments into a job; raises `ConfigError` for what contradicts itself."""
-    world: Path | None = arguments.tinyworld
-    coa_method, coa, cot_method, cot = ways_of_asking(arguments.method, world_options(arguments), arguments.settings)
+    file = read_settings(arguments.settings)
+    coa, cot = ways_of_asking(arguments.method, world_options(arguments), file)
+    questions = arguments.questions or file.lab.train_questions
+    if questions is None:
+        raise ConfigError(
+            "synthesize needs QUESTIONS: a file, the name of a data set, or --settings with lab.train_questions"
+        )
     return SynthesisJob(
-        questions=arguments.questions or _tinyworld_questions(world),
+        questions=questions,
         model=arguments.model,
         folder=arguments.output,
-        cot=cot,
-        coa=_priced(coa, arguments.search_price),
-        cot_method=cot_method,
-        coa_method=coa_method,
+        cot=cot.settings,
+        coa=_priced(coa.settings, arguments.search_price),
+        cot_method=cot.method,
+        coa_method=coa.method,
         split=arguments.split,
         columns=None if arguments.columns is None else Columns.parse(arguments.columns),
         limit=arguments.limit,
@@ -178,7 +189,7 @@ def read_job(arguments: argparse.Namespace) -> SynthesisJob:
         served_model=arguments.served_model,
         engine=arguments.engine,
         vllm_options=tuple(shlex.split(arguments.vllm_options)),
-        check_tokenizer=None if world is None else check_vocabulary,
+        check_tokenizer=file.lab.refuse_tokenizer,
         temperature=arguments.temperature,
         top_p=arguments.top_p,
         concurrency=arguments.concurrency,
@@ -195,22 +206,19 @@ def read_job(arguments: argparse.Namespace) -> SynthesisJob:
     )
 
 
-def ways_of_asking(
-    method: str | None, world: WorldOptions, file: Path | None = None
-) -> tuple[str, Settings, str, Settings]:
-    """The method with the tool and its settings, then the one without and its settings.
+def ways_of_asking(method: str | None, options: WorldOptions, file: SettingsFile | None = None) -> tuple[World, World]:
+    """The world with its tool, then without: the same questions, asked of the same model.
 
-    Raises `ConfigError` for a method without a tool, or one that has no counterpart without.
+    Raises `ConfigError` for a method that has no counterpart without a tool.
     """
-    with_tool, coa = job_settings(method, world, file)
-    if with_tool not in _CLOSED_BOOK:
-        raise ConfigError(
-            f"method {with_tool!r} cannot be asked with and without its tool; there: {', '.join(_CLOSED_BOOK)}"
-        )
-    without = _CLOSED_BOOK[with_tool]
-    nobody = WorldOptions(tinyworld=world.tinyworld)
-    limits = replace(coa.limits, max_actions=0)
-    return with_tool, coa, without, replace(job_settings(without, nobody)[1], limits=limits)
+    if method not in (None, "autocoa"):
+        raise ConfigError(f"method {method!r} cannot be asked with and without its tool; there: autocoa")
+    file = file or SettingsFile()
+    coa = build_world(None, options, file)
+    # what a file says of tools and prompts concerns the way with the tool
+    cot = build_world("model_only", WorldOptions(), SettingsFile(lab=file.lab))
+    limits = replace(coa.settings.limits, max_actions=0)
+    return coa, replace(cot, settings=replace(cot.settings, limits=limits))
 
 
 def _priced(settings: Settings, price: float | None) -> Settings:
@@ -254,11 +262,3 @@ def _output(arguments: argparse.Namespace) -> Output:
         shard_rows=arguments.shard_rows,
         licence=arguments.licence,
     )
-
-
-def _tinyworld_questions(folder: Path | None) -> str:
-    if folder is None:
-        raise ConfigError("synthesize needs QUESTIONS: a file, the name of a data set, or --tinyworld FOLDER")
-    from ...tinyworld.world_files import Files
-
-    return str(Files(folder).train)

@@ -122,7 +122,7 @@ class Prepared:
             "server": job.server,
             "engine": self.kind,
             "questions": job.questions,
-            "methods": {"cot": job.cot_method, "coa": job.coa_method},
+            "methods": {"cot": get_method(job.cot_method).name, "coa": get_method(job.coa_method).name},
             "settings": {"cot": to_mapping(job.cot), "coa": to_mapping(job.coa)},
             "command": sys.argv,
         }

@@ -27,9 +27,10 @@ from autocoa_plugin.environments.base import Context, Origin, Outcome, answer_sa
 from autocoa_plugin.environments.world_model import WorldModel
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.prompts import IMAGINE_SEARCH
-from autocoa_plugin.protocol import TINYWORLD, Action
+from autocoa_plugin.protocol import Action
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import EOS_ID, CharTokenizer, ScriptedEngine
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)
 QUERY = Action("search", "capital of France", 0, 1)

@@ -17,10 +17,11 @@ from autocoa_plugin.environments.base import Context, Origin, Outcome, answer_sa
 from autocoa_plugin.environments.repair import repair_ids, repair_text
 from autocoa_plugin.environments.world_model import WorldModel
 from autocoa_plugin.errors import ConfigError
-from autocoa_plugin.protocol import TINYWORLD, Action
+from autocoa_plugin.protocol import Action
 from autocoa_plugin.rewards import score
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import EOS_ID, CharTokenizer, ScriptedEngine
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)
 TOOL = AUTOCOA.tool("search")

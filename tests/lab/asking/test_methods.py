@@ -15,10 +15,11 @@ from autocoa_plugin.lab.asking.prompting import REACT_EXAMPLES, SHOTS, Example, 
 from autocoa_plugin.limits import Limits
 from autocoa_plugin.loop import rollout
 from autocoa_plugin.prompts import get_prompt, prompt_ids
-from autocoa_plugin.protocol import REACT, TINYWORLD, get_protocol
+from autocoa_plugin.protocol import REACT, get_protocol
 from autocoa_plugin.rewards import score
 from autocoa_plugin.settings import CassetteSettings, RoutingSettings, SearchSettings, Settings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 from autocoa_plugin.tokenization import Codec
 from autocoa_plugin.trajectory import StopReason, Trajectory
 
@@ -27,6 +28,7 @@ LIMITS = Limits(max_response_tokens=3000)
 SETTINGS = Settings(search=SEARCH, limits=LIMITS)
 DOCUMENTS = {"Mount Kilimanjaro country": "It lies in Tanzania."}
 
+WORLD = "autocoa_plugin.tinyworld.sockets"
 # turns of a policy that searches once and answers
 ACTING = {
     "autocoa": ["<think>First. <begin_search>q</end_search>", "So.</think> \\boxed{a}<eos>"],
@@ -36,7 +38,7 @@ ACTING = {
     ],
     "search_r1": ["<think>First.</think><search>q</search>", "<think>So.</think><answer>a</answer>"],
     "tinyworld": ["<think> First <begin_search> q </end_search>", "So </think> \\boxed{ a } <eos>"],
-    "tinyworld_react": ["<think> First <begin_search> q </end_search>", "So </think> \\boxed{ a } <eos>"],
+    f"{WORLD}:REACT": ["<think> First <begin_search> q </end_search>", "So </think> \\boxed{ a } <eos>"],
 }
 
 
@@ -49,7 +51,7 @@ def play(method: Method, turns: list[str], environment: ScriptedEnvironment) -> 
 
 
 def test_every_method_is_tried_here():
-    assert set(METHODS) == {*ACTING, "model_only", "tinyworld_model_only"}
+    assert {*METHODS, "tinyworld", f"{WORLD}:REACT"} == {*ACTING, "model_only"}
 
 
 @pytest.mark.parametrize("name", ACTING)
@@ -63,7 +65,7 @@ def test_a_method_with_a_tool_acts_and_answers(name):
     assert len(engine.requests[0]["stop"]) <= 4
 
 
-@pytest.mark.parametrize("name", ["model_only", "tinyworld_model_only"])
+@pytest.mark.parametrize("name", ["model_only", f"{WORLD}:MODEL_ONLY"])
 def test_without_a_tool_a_begun_action_ends_in_the_forced_answer_and_nobody_is_asked(name):
     environment = ScriptedEnvironment({"q": "a document"})
     trajectory, _ = play(get_method(name), ["<think>First. <begin_search>q</end_search>", "a}"], environment)
@@ -72,7 +74,7 @@ def test_without_a_tool_a_begun_action_ends_in_the_forced_answer_and_nobody_is_a
     assert score(trajectory, ["a"], get_protocol("autocoa")).parts["exact_match"] == 1
 
 
-@pytest.mark.parametrize("name", ["model_only", "tinyworld_model_only"])
+@pytest.mark.parametrize("name", ["model_only", f"{WORLD}:MODEL_ONLY"])
 def test_without_a_tool_a_policy_that_does_not_act_answers_freely(name):
     environment = ScriptedEnvironment({})
     trajectory, _ = play(get_method(name), ["<think>I know.</think> \\boxed{a}<eos>"], environment)
@@ -189,8 +191,8 @@ def test_every_answer_of_an_example_stands_in_what_it_has_read_or_is_yes():
 
 def test_unknown_shots_name_the_nearest_and_none_are_none():
     assert shot_messages(None) == ()
-    with pytest.raises(ConfigError, match=r"shots must be one of .* \(did you mean 'tinyworld'\?\)"):
-        shot_messages("tinywrld")
+    with pytest.raises(ConfigError, match=r"shots must be one of .* \(did you mean 'react'\?\)"):
+        shot_messages("reakt")
 
 
 def test_the_embedded_worlds_examples_are_its_teachers_on_training_questions():
@@ -198,7 +200,7 @@ def test_the_embedded_worlds_examples_are_its_teachers_on_training_questions():
     from autocoa_plugin.tinyworld.questions import train_questions, validation_questions
     from autocoa_plugin.tinyworld.tokenizer import build_tokenizer
 
-    world, messages = generate(), shot_messages("tinyworld")
+    world, messages = generate(), shot_messages(f"{WORLD}:react_examples")
     asked = [each["content"] for each in messages[::2]]
     assert set(asked) <= {each.text for each in train_questions(world)}
     assert not set(asked) & {each.text for group in validation_questions(world).values() for each in group}

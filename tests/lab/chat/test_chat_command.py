@@ -12,6 +12,7 @@ import pytest
 from autocoa_plugin.cli import main
 from autocoa_plugin.tinyworld import generate
 from autocoa_plugin.tinyworld.base_model import export_base
+from autocoa_plugin.tinyworld.sockets import write_settings
 from autocoa_plugin.tinyworld.world_files import Files, write_corpus
 
 pytestmark = pytest.mark.timeout(180)  # torch and transformers are imported here
@@ -24,11 +25,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     files.folder.mkdir()
     write_corpus(generate(), files.corpus)
     export_base(files.base)
+    write_settings(files.folder)
     return files
 
 
 def chat(files: Files, *options: str) -> int:
-    return main(["chat", str(files.base), "--tinyworld", str(files.folder), "--max-actions", "1", *options])
+    return main(["chat", str(files.base), "--settings", str(files.settings), "--max-actions", "1", *options])
 
 
 def test_questions_of_the_command_line_are_answered_and_saved_without_escapes(files, capsys, tmp_path):
@@ -62,7 +64,7 @@ def test_the_end_of_what_is_typed_ends_the_program(files, capsys, monkeypatch):
     [
         (["MODEL", "--corpus", "c.jsonl", "--question", " "], "--question is blank, expected a question"),
         (["MODEL"], "searches, and nobody answers: give --corpus FILE"),
-        (["MODEL", "--tinyworld", "."], "holds no embedded world"),
+        (["MODEL", "--settings", "."], "--settings must name a file, . is a folder"),
         (
             ["nowhere", "--environment", "world_model"],
             "nowhere is no folder, expected the folder of a Hugging Face model",
@@ -93,5 +95,5 @@ def test_a_model_of_another_vocabulary_is_refused(files, capsys, tmp_path: Path)
     export_base(other)
     path = other / "tokenizer.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"Where"', '"Wherefore"'), encoding="utf-8")
-    assert main(["chat", str(other), "--tinyworld", str(files.folder), "--question", "Who ?"]) == 2
+    assert main(["chat", str(other), "--settings", str(files.settings), "--question", "Who ?"]) == 2
     assert "does not descend from the base model of tinyworld" in capsys.readouterr().err

@@ -21,9 +21,9 @@ from autocoa_plugin.lab.asking.prompting import Prompting
 from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.lab.chat.screen import Screen, harmless, summary_line
 from autocoa_plugin.lab.chat.session import Answered, SaveFile, Session
-from autocoa_plugin.lab.chat.words import spell_words
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
+from autocoa_plugin.tinyworld.sockets import spell_words
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)
 LIMITS = Limits(max_response_tokens=4000, answer_reserve_tokens=100, max_actions=2)

@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from played_world import build_world, codec_of, results, run, teach
+from played_world import build_world as built
+from played_world import codec_of, results, run, teach
 from playing import serving
 
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.model import model_name
-from autocoa_plugin.lab.asking.world import WorldOptions, job_settings
+from autocoa_plugin.lab.asking.world import SearchOptions, WorldOptions, build_world, read_settings
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder, training_cost
 from autocoa_plugin.ledger import Ledger, LedgerEntry
 from autocoa_plugin.runs.identity import differences
@@ -22,11 +23,13 @@ from autocoa_plugin.tinyworld.world_files import Files
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Files:
-    return build_world(tmp_path_factory.mktemp("world"), questions=2)  # of four groups: eight questions
+    return built(tmp_path_factory.mktemp("world"), questions=2)  # of four groups: eight questions
 
 
 def local(files: Files, folder: Path, *arguments: object) -> int:
-    return run("-o", folder, "--model", files.base, "--tinyworld", files.folder, "--engine", "transformers", *arguments)
+    return run(
+        "-o", folder, "--model", files.base, "--settings", files.settings, "--engine", "transformers", *arguments
+    )
 
 
 def taught(files: Files, folder: Path, *arguments: object) -> int:
@@ -76,7 +79,7 @@ def test_nothing_that_is_compared_names_this_machine(files, tmp_path):
 
 
 def test_the_teacher_s_figures_are_those_of_the_world(files, tmp_path):
-    taught(files, tmp_path / "run", "--tinyworld", files.folder)
+    taught(files, tmp_path / "run", "--settings", files.settings)
     summary = ResultsFolder(tmp_path / "run").read_summary()
     # one question of each group needs one, two and three searches, two known ones none, unless popular
     assert {name: group.metrics["exact_match"].mean for name, group in summary.groups.items()} == dict.fromkeys(
@@ -86,7 +89,7 @@ def test_the_teacher_s_figures_are_those_of_the_world(files, tmp_path):
 
 
 def test_questions_of_a_file_with_a_corpus_give_what_the_world_folder_gives(files, tmp_path):
-    taught(files, tmp_path / "a", "--tinyworld", files.folder)
+    taught(files, tmp_path / "a", "--settings", files.settings)
     settings = tmp_path / "settings.yaml"
     settings.write_text(
         f"autocoa:\n  protocol: tinyworld\n  search: {{corpus: {files.corpus}, index_dir: {files.index}, top_k: 1}}\n"
@@ -98,7 +101,7 @@ def test_questions_of_a_file_with_a_corpus_give_what_the_world_folder_gives(file
 
 
 def test_a_question_alone_has_no_interval(files, tmp_path):
-    taught(files, tmp_path / "run", "--tinyworld", files.folder, "--limit", 1)
+    taught(files, tmp_path / "run", "--settings", files.settings, "--limit", 1)
     found = ResultsFolder(tmp_path / "run").read_summary().groups["all"].metrics["exact_match"]
     assert (found.mean, found.low, found.high, found.n) == (1.0, None, None, 1)
 
@@ -106,7 +109,7 @@ def test_a_question_alone_has_no_interval(files, tmp_path):
 def test_baselines_are_the_same_command(files, tmp_path):
     with serving(codec_of(files), lambda prompt: ["I say </think> \\boxed{ it } <|im_end|>"]) as server:
         for method in ("react", "model_only"):
-            world = ("--tinyworld", files.folder, "--method", method, "--limit", 2)
+            world = ("--settings", files.settings, "--method", method, "--limit", 2)
             assert run("-o", tmp_path / method, "--model", files.base, "--server", server.url, *world) == 0
         prompts = server.first_turns
     assert [text.count("<|user|>") for text in prompts] == [4, 4, 1, 1]  # three demonstrations before the question
@@ -115,7 +118,7 @@ def test_baselines_are_the_same_command(files, tmp_path):
 
 
 def test_without_an_environment_an_action_ends_in_the_forced_answer(files, tmp_path):
-    taught(files, tmp_path / "run", "--tinyworld", files.folder, "--environment", "none", "--limit", 1)
+    taught(files, tmp_path / "run", "--settings", files.settings, "--environment", "none", "--limit", 1)
     (sample,) = ResultsFolder(tmp_path / "run").read_samples()
     assert sample.trajectory.forced_answer and sample.trajectory.stop_reason == "max_actions"
 
@@ -128,7 +131,7 @@ def test_the_policy_can_be_its_own_world(files, tmp_path):
 
 def test_a_judge_can_come_later_and_stays_when_only_the_name_changes(files, tmp_path):
     with serving(codec_of(files), teach) as server:
-        job = ("-o", tmp_path / "run", "--model", files.base, "--server", server.url, "--tinyworld", files.folder)
+        job = ("-o", tmp_path / "run", "--model", files.base, "--server", server.url, "--settings", files.settings)
         assert run(*job) == 0
         answered = server.answered
         assert run(*job, "--judge-url", server.url) == 0
@@ -143,7 +146,7 @@ def test_a_judge_can_come_later_and_stays_when_only_the_name_changes(files, tmp_
 
 def test_a_judge_that_is_down_is_one_line_and_leaves_the_answers(files, tmp_path, capsys):
     with serving(codec_of(files), teach) as server:
-        job = ("-o", tmp_path / "run", "--model", files.base, "--server", server.url, "--tinyworld", files.folder)
+        job = ("-o", tmp_path / "run", "--model", files.base, "--server", server.url, "--settings", files.settings)
         assert run(*job, "--limit", 1, "--judge-url", "http://127.0.0.1:9/v1") == 2
         assert run(*job, "--limit", 1) == 0
     error = capsys.readouterr().err
@@ -162,7 +165,7 @@ def test_what_a_checkpoint_had_cost_is_stored(files, tmp_path):
             ledger.add("val", 1, LedgerEntry(real_calls=1000))  # validation is no training
             ledger.save(stage / "checkpoints" / "ledger.json")
     stages = (tmp_path / "sft1", tmp_path / "sft1-rl2")
-    taught(files, tmp_path / "run", "--tinyworld", files.folder, "--limit", 1, "--trained-by", *stages)
+    taught(files, tmp_path / "run", "--settings", files.settings, "--limit", 1, "--trained-by", *stages)
     expected = {"real_calls": 9.0, "simulated_calls": 2.0, "seconds": 20.0}
     assert ResultsFolder(tmp_path / "run").read_summary().training == expected == training_cost(stages)
 
@@ -180,16 +183,17 @@ def test_a_model_is_called_by_the_part_of_its_path_that_says_something():
 def test_the_method_follows_the_protocol_of_the_settings_and_their_prompt_wins(tmp_path):
     file = tmp_path / "s.yaml"
     file.write_text("protocol: search_r1\nsystem_prompt: null\nsearch: {corpus: c.jsonl}\n")
-    method, settings = job_settings(None, WorldOptions(top_k=7), file)
-    assert (method, settings.protocol, settings.system_prompt) == ("search_r1", "search_r1", None)
+    world = build_world(None, WorldOptions(search=SearchOptions(top_k=7)), read_settings([file]))
+    settings = world.settings
+    assert (world.method, settings.protocol, settings.system_prompt) == ("search_r1", "search_r1", None)
     assert settings.search is not None and (settings.search.corpus, settings.search.top_k) == ("c.jsonl", 7)
 
 
 def test_an_option_replaces_the_tool_of_the_settings(tmp_path):
     file = tmp_path / "s.yaml"
     file.write_text("search: {corpus: c.jsonl, index_dir: i, top_k: 5}\n")
-    for world in (WorldOptions(search_url="http://127.0.0.1:9/retrieve"), WorldOptions(web=True)):
-        _, settings = job_settings(None, world, file)
+    for tool in (SearchOptions(search_url="http://127.0.0.1:9/retrieve"), SearchOptions(web=True)):
+        settings = build_world(None, WorldOptions(search=tool), read_settings([file])).settings
         assert settings.search is not None and settings.search.backend in ("search_r1", "duckduckgo")
         assert (settings.search.corpus, settings.search.index_dir, settings.search.top_k) == (None, None, 5)
 
@@ -208,7 +212,7 @@ def test_settings_that_cannot_be_read_are_one_line(tmp_path, text, message):
     file = tmp_path / "s.yaml"
     file.write_text(text)
     with pytest.raises(ConfigError, match=message) as error:
-        job_settings(None, WorldOptions(corpus="c.jsonl"), file)
+        build_world(None, WorldOptions(search=SearchOptions(search_url="http://127.0.0.1:9")), read_settings([file]))
     assert "\n" not in str(error.value)
 
 
@@ -219,43 +223,82 @@ def test_settings_that_cannot_be_read_are_one_line(tmp_path, text, message):
     ("arguments", "message"),
     [
         (("--model", "{base}"), "method 'autocoa' searches, and nobody answers: give --corpus FILE"),
-        (("--model", "{base}", "--corpus", "c"), "evaluate needs QUESTIONS: a file, the name of a data set, or --tiny"),
-        (("--model", "{world}/bas", "--tinyworld", "{world}"), r"is no folder, .*\(did you mean '.*base'\?\)"),
-        (("--model", "{base}", "--tinyworld", "{base}"), "holds no embedded world"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--method", "reakt"), r"\(did you mean 'react'\?\)"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--limit", "0"), "limit must be >= 1, got 0"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--samples", "0"), "samples must be >= 1, got 0"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--samples", "4"), "4 samples at temperature 0 are all the s"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--temperature", "-1"), "temperature must be >= 0"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--top-p", "0"), "top_p must be above 0"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--concurrency", "0"), "concurrency must be >= 1"),
+        (("--model", "{base}", "--corpus", "c"), "evaluate needs QUESTIONS: a file, the name of a data set, or --sett"),
         (
-            ("--model", "{base}", "--tinyworld", "{world}", "--served-model", "x"),
+            ("--model", "{world}/bas", "--settings", "{settings}"),
+            r"is no folder, .*\(did you mean '.*base'\?\)",
+        ),
+        (("--model", "{base}", "--settings", "{base}/settings.yaml"), "base/settings.yaml does not exist"),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--method", "reakt"),
+            r"\(did you mean 'react'\?\)",
+        ),
+        (("--model", "{base}", "--settings", "{settings}", "--limit", "0"), "limit must be >= 1, got 0"),
+        (("--model", "{base}", "--settings", "{settings}", "--samples", "0"), "samples must be >= 1, got 0"),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--samples", "4"),
+            "4 samples at temperature 0 are all the s",
+        ),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--temperature", "-1"),
+            "temperature must be >= 0",
+        ),
+        (("--model", "{base}", "--settings", "{settings}", "--top-p", "0"), "top_p must be above 0"),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--concurrency", "0"),
+            "concurrency must be >= 1",
+        ),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--served-model", "x"),
             "served_model names a model of server",
         ),
         (
-            ("--model", "{base}", "--tinyworld", "{world}", "--server", "http://127.0.0.1:9/v1", "--engine", "vllm"),
+            (
+                "--model",
+                "{base}",
+                "--settings",
+                "{settings}",
+                "--server",
+                "http://127.0.0.1:9/v1",
+                "--engine",
+                "vllm",
+            ),
             "engine=vllm is for a model without server",
         ),
         (
-            ("--model", "{base}", "--tinyworld", "{world}", "--method", "search_r1"),
+            ("--model", "{base}", "--settings", "{settings}", "--method", "search_r1"),
             "cannot spell; there: autocoa, model_only, react$",
         ),
         (
-            ("--model", "{base}", "--tinyworld", "{world}", "--judge-url", "http://127.0.0.1:9/v1"),
+            ("--model", "{base}", "--settings", "{settings}", "--judge-url", "http://127.0.0.1:9/v1"),
             "the judge: http://127.0.0.1:9/v1 failed 4 times",
         ),
-        (("--model", "{base}", "--tinyworld", "{world}", "--server", "127.0.0.1:9"), "base_url must begin with http"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--server", "http://127.0.0.1:9/v1"), "failed 4 times, last"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--environment", "cassette"), "belong together: give both"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--trained-by", "{base}"), "is no finished stage"),
-        (("--model", "{base}", "--tinyworld", "{world}", "--judge-votes", "3"), "--judge-votes needs --judge-url"),
-        (("{world}/val.parqet", "--model", "{base}", "--tinyworld", "{world}"), "val.parqet"),
-        (("--model", "{base}", "--tinyworld", "{world}", "-o", "{world}"), "holds '.*' and no results"),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--server", "127.0.0.1:9"),
+            "base_url must begin with http",
+        ),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--server", "http://127.0.0.1:9/v1"),
+            "failed 4 times, last",
+        ),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--environment", "cassette"),
+            "belong together: give both",
+        ),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--trained-by", "{base}"),
+            "is no finished stage",
+        ),
+        (
+            ("--model", "{base}", "--settings", "{settings}", "--judge-votes", "3"),
+            "--judge-votes needs --judge-url",
+        ),
+        (("{world}/val.parqet", "--model", "{base}", "--settings", "{settings}"), "val.parqet"),
+        (("--model", "{base}", "--settings", "{settings}", "-o", "{world}"), "holds '.*' and no results"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_leaves_no_results(files, tmp_path, capsys, arguments, message):
-    given = [each.format(world=files.folder, base=files.base) for each in arguments]
+    given = [each.format(world=files.folder, settings=files.settings, base=files.base) for each in arguments]
     output = () if "-o" in given else ("-o", tmp_path / "run")
     assert run(*output, *given) == 2
     error = capsys.readouterr().err
@@ -274,7 +317,7 @@ def test_a_wrong_option_is_one_line_and_leaves_no_results(files, tmp_path, capsy
 )
 def test_bad_questions_are_refused_before_a_folder_is_made(files, tmp_path, capsys, rows, message):
     questions = lines(tmp_path / "q.jsonl", *rows)
-    assert run(questions, "-o", tmp_path / "run", "--model", files.base, "--tinyworld", files.folder) == 2
+    assert run(questions, "-o", tmp_path / "run", "--model", files.base, "--settings", files.settings) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "run").exists()
 
@@ -283,7 +326,7 @@ def test_a_model_of_another_vocabulary_is_refused_for_the_embedded_world(files, 
     shutil.copytree(files.base, tmp_path / "other")
     text = (files.base / "tokenizer.json").read_text().replace('"Shipping"', '"Shopping"')
     (tmp_path / "other" / "tokenizer.json").write_text(text)
-    assert run("-o", tmp_path / "run", "--model", tmp_path / "other", "--tinyworld", files.folder) == 2
+    assert run("-o", tmp_path / "run", "--model", tmp_path / "other", "--settings", files.settings) == 2
     assert "'Shipping' is token None of this model's tokenizer" in capsys.readouterr().err
 
 

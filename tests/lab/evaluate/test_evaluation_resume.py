@@ -185,7 +185,7 @@ def uninterrupted(files, tmp_path_factory) -> Path:
 
 
 def job(files, folder, server) -> list[object]:
-    return ["-o", folder, "--model", files.base, "--tinyworld", files.folder, "--server", server.url]
+    return ["-o", folder, "--model", files.base, "--settings", files.settings, "--server", server.url]
 
 
 def test_a_teacher_is_right_about_everything_and_searches_as_often_as_it_must(uninterrupted):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from made_samples import made_fingerprint, made_sample, made_summary
-from test_answers import golds, official_f1, official_normalize, phrases
+from official_metrics import golds, official_f1, official_normalize, phrases
 
 from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.lab.asking.player import Sample

@@ -23,6 +23,7 @@ from autocoa_plugin.lab.explore.read_rollouts import entry_of_rollout
 from autocoa_plugin.lab.explore.sources import find_source
 from autocoa_plugin.lab.synthesize.attempt import Kind
 from autocoa_plugin.rewards import Reward
+from autocoa_plugin.tinyworld.sockets import write_settings
 from autocoa_plugin.trajectory import Role, Segment, Source, StopReason, Trajectory
 
 VERL = {"input": "Question: Where?", "output": "<search> q </search>", "gts": "['a']", "score": 1.0, "step": 2}
@@ -285,7 +286,8 @@ def test_without_tool_and_same_query_there_is_nothing_to_compare(tmp_path):
 def test_an_embedded_world_answers_with_one_article(tmp_path):
     imagined(tmp_path, "Kipling birthplace", "Delhi")
     corpus(tmp_path)
-    real = explore(tmp_path, tmp_path / "dump", "--tinyworld", tmp_path).json("r0")["segments"][2]["real"]
+    settings = write_settings(tmp_path)
+    real = explore(tmp_path, tmp_path / "dump", "--settings", settings).json("r0")["segments"][2]["real"]
     assert real["text"].count("result") == 1
 
 
@@ -317,11 +319,7 @@ def test_a_search_server_that_is_down_is_one_line(tmp_path):
         (("{tmp}/dump", "--protocol", "autocao"), r"\(did you mean 'autocoa'\?\)"),
         (("{tmp}/dump", "--tokenizer", "{tmp}/empty"), "holds no tokenizer that can be loaded"),
         (("{tmp}/dump", "--corpus", "{tmp}/no.jsonl"), "--corpus: .*no.jsonl does not exist"),
-        (("{tmp}/dump", "--tinyworld", "{tmp}/empty"), "empty holds no embedded world"),
-        (
-            ("{tmp}/dump", "--corpus", "{tmp}/blank.jsonl", "--search-url", "http://127.0.0.1:9"),
-            "give one of --corpus and --search-url, not both",
-        ),
+        (("{tmp}/dump", "--settings", "{tmp}/empty"), "--settings must name a file, .*empty is a folder"),
         (("{tmp}/dump", "--search-url", "localhost", "--top-k", "0"), "top_k must be >= 1, got 0"),
     ],
 )

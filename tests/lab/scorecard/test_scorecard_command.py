@@ -16,13 +16,19 @@ from autocoa_plugin.errors import AutoCoAError, ConfigError, DataError, EngineEr
 from autocoa_plugin.lab.scorecard.cli import add_parser
 from autocoa_plugin.lab.scorecard.scorecard import read_cards
 from autocoa_plugin.loop import rollout
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.rewards import score
 from autocoa_plugin.testing import ScriptedEngine
 from autocoa_plugin.tinyworld.base_model import export_base
-from autocoa_plugin.tinyworld.tokenizer import load_tokenizer, prompt_text
+from autocoa_plugin.tinyworld.sockets import write_settings
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, load_tokenizer, prompt_text
 from autocoa_plugin.tinyworld.world import generate
-from autocoa_plugin.tinyworld.world_files import Files, open_environment, world_queries, write_corpus
+from autocoa_plugin.tinyworld.world_files import (
+    Files,
+    open_environment,
+    world_queries,
+    write_corpus,
+    write_world_queries,
+)
 from autocoa_plugin.tokenization import Codec
 
 
@@ -32,6 +38,8 @@ def files(tmp_path_factory) -> Files:
     files = Files(tmp_path_factory.mktemp("world"))
     export_base(files.base)
     write_corpus(generate(), files.corpus)
+    write_world_queries(files.folder)
+    write_settings(files.folder)
     return files
 
 
@@ -46,7 +54,7 @@ def test_the_command_writes_cards_details_and_plot_and_shows_tables(files, tmp_p
     pytest.importorskip("matplotlib", reason="needs the extra plot")
     output, details, plot = tmp_path / "card.json", tmp_path / "details.jsonl", tmp_path / "card.png"
     assert (
-        run(files.base, "--tinyworld", files.folder, "--limit", 2, "-o", output, "--details", details, "--plot", plot)
+        run(files.base, "--settings", files.settings, "--limit", 2, "-o", output, "--details", details, "--plot", plot)
         == 0
     )
     (card,) = read_cards(output)
@@ -72,7 +80,7 @@ def test_the_command_writes_cards_details_and_plot_and_shows_tables(files, tmp_p
 
 
 def test_a_query_file_and_a_corpus_give_what_the_world_folder_gives(files, tmp_path):
-    run(files.base, "--tinyworld", files.folder, "--limit", 2, "-o", tmp_path / "a.json")
+    run(files.base, "--settings", files.settings, "--limit", 2, "-o", tmp_path / "a.json")
     queries = ("--queries", files.folder / "scorecard.jsonl", "--protocol", "tinyworld", "--limit", 2)
     real = ("--corpus", files.corpus, "--index-dir", files.index, "--top-k", 1, "--max-observation-tokens", 40)
     run(files.base, *queries, *real, "-o", tmp_path / "b.json")
@@ -81,7 +89,7 @@ def test_a_query_file_and_a_corpus_give_what_the_world_folder_gives(files, tmp_p
 
 
 def test_groups_and_cross_entropy_can_be_left_out_and_it_is_said(files, tmp_path, capsys):
-    world = ("--tinyworld", files.folder, "--limit", 1, "--group", "held")
+    world = ("--settings", files.settings, "--limit", 1, "--group", "held")
     run(files.base, *world, "--no-cross-entropy", "-o", tmp_path / "card.json")
     (card,) = read_cards(tmp_path / "card.json")
     assert [group.group for group in card.groups] == ["held"] and card.scored_by is None
@@ -111,7 +119,7 @@ def test_a_dump_brings_its_queries_and_its_real_observations(files, tmp_path):
     assert card.real == {"backend": "recorded", "dump": str(tmp_path / "dump")}
     assert card.spent.real_calls == 0 and card.groups[0].group == "tinyworld_1hop"
     # the same query asked for real gives the same card
-    run(files.base, "--tinyworld", files.folder, "--from-dump", tmp_path / "dump", "-o", tmp_path / "asked.json")
+    run(files.base, "--settings", files.settings, "--from-dump", tmp_path / "dump", "-o", tmp_path / "asked.json")
     (asked,) = read_cards(tmp_path / "asked.json")
     assert asked.spent.real_calls == 1
     for name, found in card.groups[0].measures.items():
@@ -119,7 +127,7 @@ def test_a_dump_brings_its_queries_and_its_real_observations(files, tmp_path):
 
 
 def test_several_models_share_the_real_answers(files, tmp_path):
-    world = ("--tinyworld", files.folder, "--limit", 2, "--no-cross-entropy")
+    world = ("--settings", files.settings, "--limit", 2, "--no-cross-entropy")
     run(files.base, files.base, *world, "-o", tmp_path / "card.json")
     first, second = read_cards(tmp_path / "card.json")
     assert (first.spent.real_calls, first.spent.cached_calls) == (4, 0)
@@ -127,7 +135,7 @@ def test_several_models_share_the_real_answers(files, tmp_path):
 
 
 def test_cards_that_were_written_before_are_shown_without_a_model(files, tmp_path, capsys):
-    run(files.base, "--tinyworld", files.folder, "--limit", 1, "-o", tmp_path / "a.json")
+    run(files.base, "--settings", files.settings, "--limit", 1, "-o", tmp_path / "a.json")
     capsys.readouterr()
     run("--cards", tmp_path / "a.json", "-o", tmp_path / "b.json")
     assert read_cards(tmp_path / "b.json") == read_cards(tmp_path / "a.json")
@@ -141,29 +149,30 @@ def test_cards_that_were_written_before_are_shown_without_a_model(files, tmp_pat
     ("arguments", "message"),
     [
         ((), "scorecard needs a MODEL folder, or --cards"),
-        (("{world}/bas", "--tinyworld", "{world}"), r"bas is no folder, .*\(did you mean '.*base'\?\)"),
-        (("{base}",), "needs --queries FILE, --from-dump FOLDER or --tinyworld FOLDER"),
+        (("{world}/bas", "--settings", "{settings}"), r"bas is no folder, .*\(did you mean '.*base'\?\)"),
+        (("{base}",), "needs --queries FILE, --from-dump FOLDER or --settings with lab.queries"),
         (("{base}", "--queries", "{queries}", "--protocol", "tinyworld"), "the real answers need --corpus FILE"),
         (
-            ("{base}", "--tinyworld", "{world}", "--search-url", "http://127.0.0.1:9"),
-            "give --corpus or --search-url, not both",
+            ("{base}", "--settings", "{settings}", "--group", "hold"),
+            r"group 'hold' \(did you mean 'held'\?\)",
         ),
-        (("{base}", "--tinyworld", "{world}", "--group", "hold"), r"group 'hold' \(did you mean 'held'\?\)"),
-        (("{base}", "--tinyworld", "{world}", "--limit", "0"), "limit must be >= 1, got 0"),
-        (("{base}", "--tinyworld", "{world}/base"), "holds no embedded world"),
-        (("{base}", "--tinyworld", "{world}", "--protocol", "autocao"), r"\(did you mean 'autocoa'\?\)"),
-        (("{base}", "--tinyworld", "{world}", "--plot", "x.txt"), "the suffix of a plot must be one of"),
+        (("{base}", "--settings", "{settings}", "--limit", "0"), "limit must be >= 1, got 0"),
+        (("{base}", "--settings", "{world}/base/settings.yaml"), "base/settings.yaml does not exist"),
+        (("{base}", "--settings", "{settings}", "--protocol", "autocao"), r"\(did you mean 'autocoa'\?\)"),
+        (("{base}", "--settings", "{settings}", "--plot", "x.txt"), "the suffix of a plot must be one of"),
         (
-            ("{base}", "{base}", "--tinyworld", "{world}", "--server", "http://127.0.0.1:9/v1"),
+            ("{base}", "{base}", "--settings", "{settings}", "--server", "http://127.0.0.1:9/v1"),
             "samples one model, got 2",
         ),
-        (("{base}", "--tinyworld", "{world}", "--temperature", "-1"), "temperature must be >= 0"),
+        (("{base}", "--settings", "{settings}", "--temperature", "-1"), "temperature must be >= 0"),
     ],
 )
 def test_a_wrong_setting_is_one_line(files, arguments, message):
     queries = files.folder / "q.jsonl"
     queries.write_text('{"question": "q", "prefix": "<think> <begin_search> q </end_search>", "golds": ["g"]}\n')
-    given = [each.format(world=files.folder, base=files.base, queries=queries) for each in arguments]
+    given = [
+        each.format(world=files.folder, settings=files.settings, base=files.base, queries=queries) for each in arguments
+    ]
     with pytest.raises((ConfigError, AutoCoAError), match=message) as error:
         run(*given)
     assert "\n" not in str(error.value)
@@ -179,7 +188,7 @@ def test_an_empty_query_file_and_one_without_golds_are_refused_before_a_model_is
 
 
 def test_a_server_that_is_down_and_a_folder_without_tokenizer_are_named(files, tmp_path):
-    world = ("--tinyworld", files.folder, "--limit", 1, "--server", "http://127.0.0.1:9/v1")
+    world = ("--settings", files.settings, "--limit", 1, "--server", "http://127.0.0.1:9/v1")
     with pytest.raises(EngineError, match=r"http://127\.0\.0\.1:9/v1 failed"):
         run(files.base, *world)
     with pytest.raises(ConfigError, match="holds no tokenizer"):
@@ -192,10 +201,10 @@ def test_a_model_of_another_vocabulary_is_refused_for_the_embedded_world(files, 
     text = (folder / "tokenizer.json").read_text()
     (folder / "tokenizer.json").write_text(text.replace('"Shipping"', '"Shopping"'))
     with pytest.raises(TokenizerError, match="'Shipping' is token None of this model's tokenizer"):
-        run(folder, "--tinyworld", files.folder, "--limit", 1)
+        run(folder, "--settings", files.settings, "--limit", 1)
 
 
 def test_a_world_folder_keeps_its_other_files(files):
     before = {path.name for path in Path(files.folder).iterdir()}
-    run(files.base, "--tinyworld", files.folder, "--limit", 1)
+    run(files.base, "--settings", files.settings, "--limit", 1)
     assert {path.name for path in Path(files.folder).iterdir()} - before <= {"scorecard.jsonl", "index", "index.lock"}

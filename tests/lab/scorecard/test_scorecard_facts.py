@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from autocoa_plugin.lab.scorecard.facts import entities, facts, occurs, unsupported
 from autocoa_plugin.lab.scorecard.imagine import compare_texts, first_title
-from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1, TINYWORLD
+from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 
 KIPLING = "Rudyard Kipling : Kipling was born in Bombay on 30 December 1865 ."
 

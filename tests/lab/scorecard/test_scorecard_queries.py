@@ -21,10 +21,10 @@ from autocoa_plugin.lab.scorecard.queries import (
     write_queries,
 )
 from autocoa_plugin.loop import rollout
-from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1, TINYWORLD
+from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1
 from autocoa_plugin.rewards import score
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
-from autocoa_plugin.tinyworld.tokenizer import build_tokenizer, prompt_text
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, build_tokenizer, prompt_text
 from autocoa_plugin.tinyworld.world import generate
 from autocoa_plugin.tinyworld.world_files import GROUPS, world_queries, write_world_queries
 from autocoa_plugin.tokenization import Codec

@@ -24,9 +24,10 @@ from autocoa_plugin.lab.scorecard.imagine import (
 )
 from autocoa_plugin.lab.scorecard.queries import Query
 from autocoa_plugin.lab.scorecard.scorecard import Spent
-from autocoa_plugin.protocol import TINYWORLD, Action
+from autocoa_plugin.protocol import Action
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 from autocoa_plugin.tokenization import Codec
 
 CHARS = Codec(CharTokenizer(), TINYWORLD)

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerFast
 import autocoa_plugin.tinyworld
 from autocoa_plugin import AUTOCOA, Codec, Role, Segment, Source, StopReason, Trajectory
 from autocoa_plugin.lab.synthesize.steps import step_spans, step_starts, steps
-from autocoa_plugin.protocol import TINYWORLD
 from autocoa_plugin.testing import CharTokenizer
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)
 T, A, O, E = Role.THOUGHT, Role.ACTION, Role.OBSERVATION, Role.ANSWER  # noqa: E741

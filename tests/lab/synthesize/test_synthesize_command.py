@@ -25,7 +25,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 def typed(files: Files, folder: Path, url: str, *more: object) -> list[str]:
-    who = ["--model", files.base, "--server", url, "--tinyworld", files.folder, "--tries", 2]
+    who = ["--model", files.base, "--server", url, "--settings", files.settings, "--tries", 2]
     how = ["--ask", "coa", "--limit", QUESTIONS, "--concurrency", 4]
     return [str(each) for each in ("synthesize", files.val, "-o", folder, *who, *how, *more)]
 
@@ -107,7 +107,7 @@ def test_the_ceiling_stops_cleanly_and_a_higher_one_goes_on(
         (("--gate", "compression_ratio=much"), "the value must be a number, got 'much'"),
         (("--accept", "exact"), "accept must name one of exact_match"),
         (("--cut-by", "entropy"), "strategies must be of step, uncertainty, got 'entropy'"),
-        (("--method", "react"), "method 'tinyworld_react' cannot be asked with and without its tool"),
+        (("--method", "react"), "method 'react' cannot be asked with and without its tool"),
         (("--environment", "world_model"), "observations of training data must come from a tool, but 'world_model'"),
         (("--requests-per-minute", 0), "requests_per_minute must be above 0, got 0"),
         (("--student", "/no/such/model"), "/no/such/model"),

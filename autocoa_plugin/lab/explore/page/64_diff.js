@@ -14,7 +14,7 @@ function diffView(row, rec) {
 function whyNothing(blocks) {
   const imagined = blocks.filter((block) => block.call?.origin === "world_model").length;
   if (!imagined) return "Nothing was imagined in this trajectory.";
-  return `${many(imagined, "imagined observation")}, but no real answer to compare with. Write this file with --corpus, --tinyworld or --search-url to ask the real tool.`;
+  return `${many(imagined, "imagined observation")}, but no real answer to compare with. Write this file with --corpus, --settings or --search-url to ask the real tool.`;
 }
 
 function pair(block) {

@@ -1,0 +1,1 @@
+"""`autocoa prepare`: questions of any kind as prompt files that verl trains on."""
