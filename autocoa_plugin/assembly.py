@@ -9,9 +9,12 @@ A layer that a recipe does not ask for is not there: without routing and cassett
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from .environments.base import Environment
 from .environments.router import Budget
-from .environments.tools import SearchEnvironment, Toolbox
+from .environments.tools import CalculatorEnvironment, SearchEnvironment, Toolbox
+from .errors import ConfigError, nearest
 from .retrieval.base import Retriever
 from .settings import SearchSettings, Settings
 
@@ -20,16 +23,10 @@ def build_environment(settings: Settings, *, budget: Budget | None = None) -> En
     """Build the environment of a recipe: one entry per tool it provides.
 
     `budget` counts the real calls of a step for all workers; without it each environment counts its own.
+    Raises `ConfigError` for a tool that nothing here builds.
     """
-    tools: dict[str, Environment] = {}
-    for name in settings.tools:
-        if name == "calculate":
-            from .environments.tools import CalculatorEnvironment
-
-            tools[name] = CalculatorEnvironment()
-        else:
-            tools[name] = _search_tool(settings, budget)
-    return Toolbox(tools)
+    check_tools(settings)
+    return Toolbox({name: TOOLS[name](settings, budget) for name in settings.tools})
 
 
 def build_real(settings: Settings) -> Environment | None:
@@ -40,6 +37,17 @@ def build_real(settings: Settings) -> Environment | None:
     from .environments.cassette import build_cassette
 
     return build_cassette(settings.cassette, settings.protocol, settings.search, tool)
+
+
+def check_tools(settings: Settings) -> None:
+    """Refuse, with `ConfigError`, a tool that nothing here builds."""
+    for name in settings.tools:
+        if name not in TOOLS:
+            raise ConfigError(f"tools must be among {sorted(TOOLS)}, got {name!r}{nearest(name, TOOLS)}")
+
+
+def _calculator(settings: Settings, budget: Budget | None) -> Environment:
+    return CalculatorEnvironment()
 
 
 def _search_tool(settings: Settings, budget: Budget | None) -> Environment:
@@ -53,6 +61,13 @@ def _search_tool(settings: Settings, budget: Budget | None) -> Environment:
     if real is not None:
         environments["real"] = real
     return Router(environments, build_policy(routing, budget), validation=routing.validation)
+
+
+TOOLS: Mapping[str, Callable[[Settings, Budget | None], Environment]] = {
+    "search": _search_tool,
+    "calculate": _calculator,
+}
+"""Every tool that a recipe may name under `tools`, with what builds it."""
 
 
 def build_search(settings: SearchSettings) -> SearchEnvironment:

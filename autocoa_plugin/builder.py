@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise, takewhile
 
 from .engines.base import Generation
-from .environments.base import Origin, Outcome
 from .errors import TrajectoryError
 from .tokenization import Codec, Injected
-from .trajectory import Call, Counts, Role, Segment, Source, StopReason, Trajectory, final_run
+from .trajectory import Call, Counts, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory, final_run
 
 
 @dataclass

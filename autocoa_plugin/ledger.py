@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
 from .runs.files import write_atomically
-from .trajectory import Role, Trajectory
+from .trajectory import Role, Summable, Trajectory
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,7 +31,7 @@ FILE_NAME = "ledger.json"
 
 
 @dataclass(frozen=True)
-class LedgerEntry:
+class LedgerEntry(Summable):
     """The cost of any number of trajectories; entries add up with `+`.
 
     A field that `trajectory.Counts` has as well has its name and its meaning.
@@ -55,10 +55,6 @@ class LedgerEntry:
     injected_tokens: int = 0
     real_observation_tokens: int = 0  # of injected_tokens: what real tools answered, tags included
     cost: float = 0.0  # real calls at search.price_per_1000, in its currency
-
-    def __add__(self, other: LedgerEntry) -> LedgerEntry:
-        """Add field by field."""
-        return LedgerEntry(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
     @classmethod
     def read(cls, numbers: Mapping[str, Any]) -> LedgerEntry:

@@ -19,12 +19,12 @@ from typing import Any
 
 from .builder import Builder, asked_before, check_beginning
 from .engines.base import Engine, FinishReason, Generation, Sampling
-from .environments.base import Context, Environment, Observation, Origin, Outcome, answer_safely
+from .environments.base import Context, Environment, Observation, answer_safely
 from .errors import EngineError
 from .limits import Limits
 from .protocol import Action, Defect, Tool
 from .tokenization import Codec
-from .trajectory import Call, Role, Segment, Source, StopReason, Trajectory
+from .trajectory import Call, Counts, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory
 
 _FORCING = {
     StopReason.MAX_ACTIONS,
@@ -257,19 +257,8 @@ class _Rollout:
         return generation
 
     def _record(self, tool: str, parameters: str, observation: Observation) -> Call:
-        counts = self.builder.counts
-        counts.real_calls += observation.origin is Origin.REAL
-        counts.cached_calls += observation.origin is Origin.CACHE
-        counts.replayed_calls += observation.origin is Origin.REPLAY
-        counts.simulated_calls += observation.origin is Origin.WORLD_MODEL
-        counts.notices += observation.origin is Origin.NOTICE
-        counts.empty_results += observation.outcome is Outcome.EMPTY
-        counts.tool_timeouts += observation.outcome is Outcome.TIMEOUT
-        counts.tool_errors += observation.outcome is Outcome.ERROR
-        counts.replay_misses += observation.outcome is Outcome.MISS
-        for name, count in observation.counts.items():
-            setattr(counts, name, getattr(counts, name) + count)
-        counts.cost += observation.cost
+        self.builder.counts += Counts.of_call(observation.origin, observation.outcome) + observation.counts
+        self.builder.counts.cost += observation.cost
         return Call(
             tool=tool,
             parameters=parameters,

@@ -13,13 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 from .errors import TrajectoryError
 
 SCHEMA_VERSION = 1
-# values of environments.base.Origin and Outcome, which stand above this file
-_REAL_ORIGINS, _ANSWERS = ("real", "cache", "replay"), ("ok", "empty")
 
 
 class Role(StrEnum):
@@ -52,14 +50,43 @@ class StopReason(StrEnum):
     PROMPT_TOO_LONG = "prompt_too_long"  # no room for an answer after what was given; nothing was sampled
 
 
+class Origin(StrEnum):
+    """Where an observation came from."""
+
+    REAL = "real"  # a tool was asked
+    CACHE = "cache"  # an earlier answer of a real tool
+    REPLAY = "replay"  # a real tool's answer, recorded in another run
+    WORLD_MODEL = "world_model"  # a language model imagined it
+    NOTICE = "notice"  # no tool was asked: the action could not be executed
+
+
+class Outcome(StrEnum):
+    """How a call went."""
+
+    OK = "ok"
+    EMPTY = "empty"  # the tool answered, and found nothing
+    TIMEOUT = "timeout"
+    ERROR = "error"
+    REFUSED = "refused"  # the action was not executed
+    MISS = "miss"  # a replay has no recorded answer
+
+
+REAL_ORIGINS = (Origin.REAL, Origin.CACHE, Origin.REPLAY)
+"""Where a real tool's answer may come from: now, from an earlier call, from another run."""
+ANSWERS = (Outcome.OK, Outcome.EMPTY)
+"""Outcomes of a call that was answered; an empty result is an answer."""
+FAILURES = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.MISS)
+"""Outcomes of a call that should have been answered and was not."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One answered action: what was asked, how it went, what it cost."""
 
     tool: str
     parameters: str
-    outcome: str  # environments.base.Outcome
-    origin: str  # environments.base.Origin
+    outcome: Outcome
+    origin: Origin
     seconds: float
     cost: float = 0.0  # real calls at the configured price, in its currency
     error: str | None = None  # class and message of what the boundary caught
@@ -95,13 +122,23 @@ class Segment:
     def is_real_observation(self) -> bool:
         """True when the tokens spell what a real tool answered, whether asked now, cached or replayed."""
         call = self.call
-        is_answer = call is not None and call.origin in _REAL_ORIGINS and call.outcome in _ANSWERS
+        is_answer = call is not None and call.origin in REAL_ORIGINS and call.outcome in ANSWERS
         return is_answer and self.role is Role.OBSERVATION and self.source is Source.ENVIRONMENT
 
 
+class Summable:
+    """Numbers of a dataclass that add up field by field with `+`, which makes a new object."""
+
+    def __add__(self, other: Self) -> Self:
+        return type(self)(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+
 @dataclass
-class Counts:
-    """What happened in one trajectory, counted; every trajectory has the same keys."""
+class Counts(Summable):
+    """What happened in one trajectory, counted; every trajectory has the same keys.
+
+    The names are those of every count and cost elsewhere: of observations, ledgers, scorecards and data cards.
+    """
 
     actions: int = 0  # closed by the policy and answered, notices included
     real_calls: int = 0
@@ -132,6 +169,36 @@ class Counts:
     tool_seconds: float = 0.0
     engine_seconds: float = 0.0
     cost: float = 0.0
+
+    @classmethod
+    def of_call(cls, origin: Origin, outcome: Outcome) -> Counts:
+        """Count one call: who answered it, and what went wrong."""
+        names = [_CALLS[origin], *([_WENT[outcome]] if outcome in _WENT else [])]
+        return cls(**dict.fromkeys(names, 1))
+
+    @property
+    def repairs(self) -> dict[str, int]:
+        """What a world model got wrong in form, by name."""
+        return {name: getattr(self, name) for name in REPAIRS}
+
+
+_CALLS = {
+    Origin.REAL: "real_calls",
+    Origin.CACHE: "cached_calls",
+    Origin.REPLAY: "replayed_calls",
+    Origin.WORLD_MODEL: "simulated_calls",
+    Origin.NOTICE: "notices",
+}
+CALLS = tuple(name for origin, name in _CALLS.items() if origin is not Origin.NOTICE)
+"""The counters of calls by who was asked; a notice is no call."""
+_WENT = {
+    Outcome.EMPTY: "empty_results",
+    Outcome.TIMEOUT: "tool_timeouts",
+    Outcome.ERROR: "tool_errors",
+    Outcome.MISS: "replay_misses",
+}
+REPAIRS = ("unclosed_observations", "empty_observations", "tagged_observations")
+"""The counters of imagined observations that had to be repaired."""
 
 
 @dataclass(frozen=True)
@@ -225,5 +292,9 @@ def _segment(row: dict[str, Any]) -> Segment:
         ids=tuple(row["ids"]),
         text=row["text"],
         logprobs=None if logprobs is None else tuple(logprobs),
-        call=Call(**row["call"]) if row["call"] else None,
+        call=_call(row["call"]) if row["call"] else None,
     )
+
+
+def _call(row: dict[str, Any]) -> Call:
+    return Call(**{**row, "outcome": Outcome(row["outcome"]), "origin": Origin(row["origin"])})

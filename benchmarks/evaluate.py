@@ -24,13 +24,14 @@ from typing import NamedTuple
 
 from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
-from autocoa_plugin.environments.base import Context, Observation, Origin
+from autocoa_plugin.environments.base import Context, Observation
 from autocoa_plugin.lab.asking.player import Player, ask_all
 from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder, SampleLog
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.testing import CharTokenizer
+from autocoa_plugin.trajectory import Origin
 
 QUESTIONS, CONCURRENCY, RUNS = 512, 64, 3
 TOKEN_S, SEARCH_S = 0.0025, 0.2

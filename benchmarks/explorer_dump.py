@@ -13,7 +13,7 @@ from typing import Any
 
 from autocoa_plugin import AUTOCOA, Role, Trajectory, score
 from autocoa_plugin.dump import TrajectoryDump
-from autocoa_plugin.trajectory import Call, Counts, Segment, Source, StopReason
+from autocoa_plugin.trajectory import Call, Counts, Origin, Outcome, Segment, Source, StopReason
 
 SAMPLES, SEARCHES, QUERY_TOKENS = 8, 4, 8
 _WORDS, _TEXT_WORDS = 6_000, 400_000
@@ -68,7 +68,7 @@ def _trajectory(
         return [*first, *cut(max(0, length - len(first) - len(last))), *last]
 
     action, observed = AUTOCOA.tools[0].action, AUTOCOA.tools[0].observation
-    origin, source = ("world_model", Source.POLICY) if is_imagined else ("real", Source.ENVIRONMENT)
+    origin, source = (Origin.WORLD_MODEL, Source.POLICY) if is_imagined else (Origin.REAL, Source.ENVIRONMENT)
     # shares of a turn: a thought, a search, an observation of half the tokens
     bounds = [round(tokens * share / SEARCHES) for share in range(SEARCHES + 1)]
     segments: list[Segment] = []
@@ -79,7 +79,7 @@ def _trajectory(
         answer = tokenizer.encode(f"\n</think>\n\n\\boxed{{answer {prompt}}}").ids if is_last else []
         opening = "<think>" if start == 0 else ""
         thought = spelled(opening, end - start - seen - len(query) - len(answer), "")
-        call = Call("search", tokenizer.decode(query), "ok", origin, seconds=chance.random())
+        call = Call("search", tokenizer.decode(query), Outcome.OK, origin, seconds=chance.random())
         parts = (
             (Role.THOUGHT, Source.POLICY, thought, None),
             (Role.ACTION, Source.POLICY, query, None),

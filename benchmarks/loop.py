@@ -26,9 +26,10 @@ from typing import Any, NamedTuple
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, Protocol, rollout
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
-from autocoa_plugin.environments.base import Context, Observation, Origin
+from autocoa_plugin.environments.base import Context, Observation
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
+from autocoa_plugin.trajectory import Origin
 
 CONTEXTS = (1_000, 8_000, 32_000)
 TURN_TOKENS, OBSERVATION_TOKENS = 200, 500

@@ -12,9 +12,10 @@ import asyncio
 from dataclasses import replace
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, rollout
-from autocoa_plugin.environments.base import Context, Observation, Origin
+from autocoa_plugin.environments.base import Context, Observation
 from autocoa_plugin.protocol import Action, TagPair, Tool
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine
+from autocoa_plugin.trajectory import Origin
 
 TIDES = Tool("tide", TagPair("<tide>", "</tide>"), TagPair("<tide_table>", "</tide_table>"))
 PROTOCOL = replace(AUTOCOA, name="harbour", tools=(TIDES,))

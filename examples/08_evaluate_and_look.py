@@ -20,7 +20,7 @@ from rich.console import Console
 from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.dump import json_line
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
-from autocoa_plugin.environments.base import Context, Observation, Origin
+from autocoa_plugin.environments.base import Context, Observation
 from autocoa_plugin.lab.asking.player import Player, Sample, ask_all
 from autocoa_plugin.lab.asking.questions import read_questions
 from autocoa_plugin.lab.evaluate.measure import summarize
@@ -30,6 +30,7 @@ from autocoa_plugin.protocol import Action
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.runs.identity import Fingerprint
 from autocoa_plugin.testing import CharTokenizer
+from autocoa_plugin.trajectory import Origin
 
 QUESTIONS = [
     {"id": "kim", "question": "Where was the author of Kim born?", "answers": ["Bombay", "Mumbai"]},

@@ -16,7 +16,7 @@ from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder
 from autocoa_plugin.lab.evaluate.summary import Summary
 from autocoa_plugin.rewards import Reward
 from autocoa_plugin.runs.identity import Fingerprint
-from autocoa_plugin.trajectory import Call, Counts, Role, Segment, Source, StopReason, Trajectory
+from autocoa_plugin.trajectory import Call, Counts, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory
 
 _COUNTED = {"real": "real_calls", "cache": "cached_calls", "replay": "replayed_calls", "world_model": "simulated_calls"}
 
@@ -65,7 +65,7 @@ def made_sample(
 
 
 def _observation(origin: str, error: str | None) -> Segment:
-    call = Call("search", "query", "error" if error else "ok", origin, seconds=0.1, error=error)
+    call = Call("search", "query", Outcome.ERROR if error else Outcome.OK, Origin(origin), seconds=0.1, error=error)
     return Segment(Role.OBSERVATION, Source.ENVIRONMENT, (2,), "document", call=call)
 
 

@@ -15,14 +15,13 @@ from itertools import groupby
 
 from ..engines.base import FinishReason, Generation
 from ..engines.scripted import ScriptedEngine
-from ..environments.base import Origin
 from ..environments.scripted import ScriptedEnvironment
 from ..errors import AutoCoAError, DataError, EngineError
 from ..limits import Limits
 from ..loop import rollout
 from ..protocol import Protocol, Tool
 from ..tokenization import Codec
-from ..trajectory import Role, Segment, Source, Trajectory
+from ..trajectory import Origin, Role, Segment, Source, Trajectory
 from .records import Piece
 
 _ROOM = 10**9

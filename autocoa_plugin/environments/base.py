@@ -10,36 +10,15 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engines.base import Engine, Generation, Sampling
 from ..errors import ConfigError, ReplayError
 from ..protocol import Action, Notices
+from ..trajectory import Counts, Origin, Outcome
 
 if TYPE_CHECKING:
     from ..tokenization import Codec
-
-
-class Origin(StrEnum):
-    """Where an observation came from."""
-
-    REAL = "real"  # a tool was asked
-    CACHE = "cache"  # an earlier answer of a real tool
-    REPLAY = "replay"  # a real tool's answer, recorded in another run
-    WORLD_MODEL = "world_model"  # a language model imagined it
-    NOTICE = "notice"  # no tool was asked: the action could not be executed
-
-
-class Outcome(StrEnum):
-    """How a call went."""
-
-    OK = "ok"
-    EMPTY = "empty"  # the tool answered, and found nothing
-    TIMEOUT = "timeout"
-    ERROR = "error"
-    REFUSED = "refused"  # the action was not executed
-    MISS = "miss"  # a replay has no recorded answer
 
 
 @dataclass(frozen=True)
@@ -49,7 +28,7 @@ class Observation:
     `seconds` is wall-clock latency, `cost` is money in the configured currency, `error` is class and message.
     `generation` is the body, with the closing tag when `is_closed` (its last token may carry text after the tag); the
     loop adds what is missing. `is_own`: the policy itself sampled it, so the log-probabilities are the policy's.
-    `counts` are further counters of the trajectory (`trajectory.Counts`) that this answer adds to.
+    `counts` is what this answer adds to the trajectory's, beside the call itself and its `seconds` and `cost`.
     """
 
     text: str
@@ -61,7 +40,7 @@ class Observation:
     generation: Generation | None = None
     is_closed: bool = False
     is_own: bool = True
-    counts: Mapping[str, int] = field(default_factory=dict)
+    counts: Counts = field(default_factory=Counts)
 
 
 @dataclass
@@ -69,7 +48,7 @@ class Asking:
     """Whom an environment is asking just now; tells the boundary what failed when no answer comes."""
 
     origin: Origin = Origin.REAL
-    counts: dict[str, int] = field(default_factory=dict)  # of work done before the failure
+    counts: Counts = field(default_factory=Counts)  # of work done before the failure
     cost: float = 0.0  # money spent before the failure
 
     def begin(self, origin: Origin) -> None:

@@ -28,7 +28,8 @@ from ..cassette.tape import Entry, Tape
 from ..errors import ConfigError, ReplayError, ToolError
 from ..protocol import Action
 from ..settings import CassetteSettings
-from .base import Context, Environment, Observation, Origin, Outcome
+from ..trajectory import Origin, Outcome
+from .base import Context, Environment, Observation
 
 if TYPE_CHECKING:
     from ..settings import SearchSettings

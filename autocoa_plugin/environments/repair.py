@@ -22,6 +22,7 @@ from functools import lru_cache
 
 from ..protocol import Tool
 from ..tokenization import Codec
+from ..trajectory import Counts
 
 _BOX = r"\\boxed\s*\{"  # what `answers` reads as a box, which is more than the tag
 _REPLACEMENT = "\ufffd"
@@ -30,7 +31,7 @@ _CHARACTER_TOKENS = 4  # a character of UTF-8 is four bytes at most
 
 @dataclass(frozen=True)
 class Repaired:
-    """The kept ids and exactly their text; `counts` are counters of `trajectory.Counts`, those that are not zero.
+    """The kept ids and exactly their text; `counts` has the repair that was needed and the tokens that were cut away.
 
     `is_closed`: the closing tag was written; its token may carry text after it. Nothing is kept of an empty body.
     """
@@ -38,7 +39,7 @@ class Repaired:
     ids: tuple[int, ...]
     text: str
     is_closed: bool
-    counts: dict[str, int]
+    counts: Counts
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def repair_text(codec: Codec, tool: Tool, text: str) -> Repaired:
     found = ends.strings.search(text)
     body = text[: found.start()].strip() if found else text.strip()
     if not body:
-        return Repaired((), "", False, {"empty_observations": 1})
-    return Repaired((), body, False, {"tagged_observations": 1} if found and found[0] != ends.close else {})
+        return Repaired((), "", False, Counts(empty_observations=1))
+    return Repaired((), body, False, Counts(tagged_observations=int(bool(found and found[0] != ends.close))))
 
 
 def _repaired(
@@ -102,8 +103,8 @@ def _repaired(
 ) -> Repaired:
     if not body.strip():
         kept, text, is_closed, repair = (), "", False, "empty_observations"
-    counts = {repair: int(bool(repair)), "discarded_observation_tokens": len(ids) - len(kept)}
-    return Repaired(kept, text, is_closed, {name: count for name, count in counts.items() if count})
+    counts = Counts(**({repair: 1} if repair else {}), discarded_observation_tokens=len(ids) - len(kept))
+    return Repaired(kept, text, is_closed, counts)
 
 
 def _harmless(codec: Codec, ends: Ends, ids: tuple[int, ...]) -> tuple[tuple[int, ...], str]:

@@ -10,7 +10,6 @@ the training split the router may have a fixed environment of its own, so that v
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
@@ -18,17 +17,8 @@ from typing import Literal, Protocol
 from ..errors import ConfigError, nearest
 from ..protocol import Action
 from ..settings import Annealing, Phase, RoutingSettings, spell_phases
-from .base import Context, Environment, Observation, Origin, Outcome, answer_safely
-
-# the counters of `trajectory.Counts` that an answer adds to when it is thrown away
-_CALLS = {
-    Origin.REAL: "real_calls",
-    Origin.CACHE: "cached_calls",
-    Origin.REPLAY: "replayed_calls",
-    Origin.WORLD_MODEL: "simulated_calls",
-    Origin.NOTICE: "notices",
-}
-_FAILURES = {Outcome.TIMEOUT: "tool_timeouts", Outcome.ERROR: "tool_errors", Outcome.MISS: "replay_misses"}
+from ..trajectory import Counts, Origin, Outcome
+from .base import Context, Environment, Observation, answer_safely
 
 
 class Router:
@@ -63,7 +53,7 @@ class Router:
         first = await answer_safely(environment, action, context, timeout_s=None)
         unused = count_unused(first)
         # from here on a failure must not lose what was done already; a copy, because environments add to it
-        context.asking.counts, context.asking.cost = dict(unused), first.cost
+        context.asking.counts, context.asking.cost = replace(unused), first.cost
         context.asking.begin(Origin.NOTICE)
         await policy.settle(name, first, context)
         other = await policy.review(first, context)
@@ -71,7 +61,7 @@ class Router:
             return first
         second = await self._begin(other, context).answer(action, context)
         await policy.settle(other, second, context)
-        return replace(second, cost=first.cost + second.cost, counts=Counter(unused) + Counter(second.counts))
+        return replace(second, cost=first.cost + second.cost, counts=unused + second.counts)
 
     def _begin(self, name: str, context: Context) -> Environment:
         environment = self._environment(name)
@@ -85,18 +75,16 @@ class Router:
         return self._environments[name]
 
 
-def count_unused(observation: Observation) -> dict[str, int]:
-    """Count an answer that the policy will not read, under the names of `trajectory.Counts`.
+def count_unused(observation: Observation) -> Counts:
+    """Count an answer that the policy will not read.
 
     The call itself, how it failed, the tokens that were sampled for it, and what the answer had counted already.
     """
-    counts = Counter(observation.counts)
-    counts[_CALLS[observation.origin]] += 1
-    if observation.outcome in _FAILURES:
-        counts[_FAILURES[observation.outcome]] += 1
+    counts = Counts.of_call(observation.origin, observation.outcome) + observation.counts
+    counts.empty_results = observation.counts.empty_results  # those that the policy reads
     if observation.generation is not None:
-        counts["discarded_observation_tokens"] += len(observation.generation.ids)
-    return dict(counts)
+        counts.discarded_observation_tokens += len(observation.generation.ids)
+    return counts
 
 
 # Which environment answers an action: the policies of `autocoa.routing`.
@@ -111,7 +99,6 @@ def count_unused(observation: Observation) -> dict[str, int]:
 
 
 REAL, WORLD_MODEL = "real", "world_model"
-_REPAIRS = ("unclosed_observations", "empty_observations", "tagged_observations")
 
 
 class RoutingPolicy(Protocol):
@@ -221,7 +208,7 @@ class ByUncertainty(RoutingPolicy):
         """Judge what was imagined; raises `ConfigError` without log-probabilities."""
         if self.of == "query":
             return None
-        if observation.outcome is not Outcome.OK or any(observation.counts.get(name) for name in _REPAIRS):
+        if observation.outcome is not Outcome.OK or any(observation.counts.repairs.values()):
             return REAL
         if observation.generation is None:
             raise ConfigError(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..protocol import Action
-from .base import Context, Observation, Origin, Outcome
+from ..trajectory import Origin, Outcome
+from .base import Context, Observation
 
 Answer = str | Observation | Exception
 

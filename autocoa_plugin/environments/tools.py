@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from ..errors import ToolError, ToolResponseError, nearest
 from ..protocol import Action
 from ..retrieval.base import Document
-from .base import Context, Environment, Observation, Origin, Outcome
+from ..trajectory import Origin, Outcome
+from .base import Context, Environment, Observation
 
 
 class Toolbox:

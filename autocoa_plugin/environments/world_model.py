@@ -17,7 +17,8 @@ from ..engines.base import FinishReason, Generation
 from ..errors import EngineError, ToolTimeoutError, ToolUnavailableError
 from ..protocol import Action, Tool
 from ..settings import WorldModelSettings
-from .base import Context, Observation, Origin, Outcome
+from ..trajectory import Origin, Outcome
+from .base import Context, Observation
 from .repair import Repaired, repair_ids, repair_text
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 
 _MAX_STOPS = 4  # OpenAI's limit, and vLLM's server's; what is not stopped at is cut away (`repair.py`)
-_DISCARDED = "discarded_observation_tokens"
 
 
 class WorldModel:
@@ -82,18 +82,17 @@ class WorldModel:
 
 def _check(written: Generation, context: Context, max_tokens: int) -> None:
     """Refuse what an engine did not finish, or what is longer than was asked for; what it sampled is counted."""
-    counts = context.asking.counts
     is_aborted, n_sampled = written.finish_reason is FinishReason.ABORT, len(written.ids)
     if not is_aborted and n_sampled <= max_tokens:
         return
-    counts[_DISCARDED] = counts.get(_DISCARDED, 0) + n_sampled
+    context.asking.counts.discarded_observation_tokens += n_sampled
     if is_aborted:
         raise ToolUnavailableError(f"the engine gave an imagined observation back unfinished, after {n_sampled} tokens")
     raise EngineError(f"the world model's engine returned {n_sampled} ids, at most {max_tokens} were asked for")
 
 
 def _observation(repaired: Repaired, context: Context, kept: Generation | None, *, is_own: bool) -> Observation:
-    if "empty_observations" in repaired.counts:
+    if repaired.counts.empty_observations:
         notice = context.codec.protocol.notices.empty_result
         return Observation(notice, Origin.WORLD_MODEL, Outcome.EMPTY, is_own=is_own, counts=repaired.counts)
     return Observation(

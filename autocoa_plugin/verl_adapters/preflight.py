@@ -19,7 +19,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..assembly import build_real, build_retriever
+from ..assembly import build_real, build_retriever, check_tools
 from ..data.settings import SftSettings
 from ..engines.openai_server import OpenAIServerEngine
 from ..environments.cassette import CassetteEnvironment
@@ -155,6 +155,7 @@ def check_rl(config: Any) -> Settings:
     _check_log_probs(settings, config)
     _check_first_prompt(settings, config.data)
     _check_files(settings)
+    check_tools(settings)
     if imagines(settings):
         check_author(settings.world_model)
     _open_tools(settings)

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import transfer_queue as tq
 
-from ..lab.scorecard.scorecard import Spent
 from ..ledger import FIELDS, FILE_NAME, Ledger, LedgerEntry
 
 
@@ -34,12 +32,6 @@ def rows_of(batch: Any) -> list[dict[str, Any]]:
     data = tq.kv_batch_get(keys=keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
     fields: list[Any] = [getattr(row, "data", row) for row in list(data["extra_fields"])]
     return fields
-
-
-def scorecard_entry(spent: Spent) -> LedgerEntry:
-    """What a scorecard cost; it has no trajectories, and its observations were sampled to be looked at."""
-    numbers = asdict(spent)
-    return LedgerEntry(sampled_observation_tokens=numbers.pop("sampled_tokens"), **numbers)
 
 
 class WatchedBuffer:

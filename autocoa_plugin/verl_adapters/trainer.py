@@ -16,7 +16,7 @@ from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 from ..lab.scorecard.in_training import TrainingScorecard
 from . import observation_loss
 from .chain_output import raise_if_fatal
-from .run_ledger import RunLedger, WatchedBuffer, rows_of, scorecard_entry, step_metrics
+from .run_ledger import RunLedger, WatchedBuffer, rows_of, step_metrics
 from .runtime import settings_of
 
 TRAINER_MODE = "autocoa_sync"
@@ -82,7 +82,7 @@ class AutoCoATrainer(PPOTrainerSync):
             return {}
         self.run_ledger.begin("scorecard", step)
         measures = self.scorecard.measure(step)
-        self.run_ledger.add("scorecard", step, scorecard_entry(self.scorecard.spent))
+        self.run_ledger.add("scorecard", step, self.scorecard.spent)
         return measures
 
     def _compute_old_log_prob(self, batch: Any, metrics: dict[str, Any]) -> Any:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from autocoa_plugin.engines.base import FinishReason, Generation
-from autocoa_plugin.environments.base import Observation, Origin, Outcome
+from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.errors import DataError, ToolError
 from autocoa_plugin.ledger import FIELDS, Ledger, LedgerEntry, entry_of, totals_table
 from autocoa_plugin.loop import rollout
 from autocoa_plugin.protocol import AUTOCOA
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tokenization import Codec
-from autocoa_plugin.trajectory import Counts, Role, Segment, Source, StopReason, Trajectory
+from autocoa_plugin.trajectory import Counts, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)
 THOUGHT, ACTION, ANSWER = "Who? ", "<begin_search>x</end_search>", "\\boxed{y}"
@@ -53,7 +53,9 @@ def test_a_trajectory_with_one_real_call_costs_its_tokens_its_call_and_its_money
 
 
 def test_an_imagined_observation_is_sampled_and_no_real_token():
-    imagined = Observation("Rome", Origin.WORLD_MODEL, generation=IMAGINED, counts={"discarded_observation_tokens": 7})
+    imagined = Observation(
+        "Rome", Origin.WORLD_MODEL, generation=IMAGINED, counts=Counts(discarded_observation_tokens=7)
+    )
     entry = entry_of(run(imagined))
     assert (entry.simulated_calls, entry.real_calls, entry.cost) == (1, 0, 0.0)
     assert (entry.sampled_observation_tokens, entry.discarded_observation_tokens) == (4, 7)

@@ -9,9 +9,10 @@ import pytest
 
 from autocoa_plugin import AUTOCOA, SEARCH_R1, Codec, Limits, Role, Source, StopReason, rollout
 from autocoa_plugin.engines.base import FinishReason, Generation
-from autocoa_plugin.environments.base import Observation, Origin, Outcome
+from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.errors import ConfigError, EngineError, ToolUnavailableError
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
+from autocoa_plugin.trajectory import Origin, Outcome
 
 TOKENIZER = CharTokenizer()
 SEARCH = "<begin_search>{}</end_search>"

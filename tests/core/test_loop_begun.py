@@ -14,10 +14,10 @@ from tokenizer_families import FAMILIES
 
 from autocoa_plugin import AUTOCOA, SEARCH_R1, Codec, Limits, Role, Segment, Source, StopReason, Trajectory, rollout
 from autocoa_plugin.engines.base import Engine, FinishReason, Generation, Sampling
-from autocoa_plugin.environments.base import Observation, Origin
+from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.errors import EngineError, TrajectoryError
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
-from autocoa_plugin.trajectory import final_run
+from autocoa_plugin.trajectory import Origin, final_run
 
 ROOMY = Limits(max_response_tokens=4000, answer_reserve_tokens=100)
 CODEC = Codec(CharTokenizer(), AUTOCOA)

@@ -11,9 +11,21 @@ from hypothesis import strategies as st
 from autocoa_plugin.dump import TrajectoryDump, read_dump
 from autocoa_plugin.errors import TrajectoryError
 from autocoa_plugin.rewards import Reward
-from autocoa_plugin.trajectory import Call, Role, Segment, Source, StopReason, Trajectory
+from autocoa_plugin.trajectory import (
+    CALLS,
+    Call,
+    Counts,
+    Origin,
+    Outcome,
+    Role,
+    Segment,
+    Source,
+    StopReason,
+    Trajectory,
+)
 
-CALL = Call("search", "q", "ok", "real", 0.5, cost=0.001)
+CALL = Call("search", "q", Outcome.OK, Origin.REAL, 0.5, cost=0.001)
+OBSERVED = Segment(Role.OBSERVATION, Source.ENVIRONMENT, (3,), "x", call=CALL)
 
 
 @st.composite
@@ -58,6 +70,33 @@ def test_another_schema_version_is_refused_by_number():
     row = {**Trajectory((), (), StopReason.ANSWERED, "autocoa").to_dict(), "schema_version": 99}
     with pytest.raises(TrajectoryError, match="must be 1, got 99"):
         Trajectory.from_dict(row)
+
+
+@pytest.mark.parametrize("field", ["origin", "outcome"])
+def test_a_stored_call_of_an_unknown_kind_is_refused(field):
+    row = Trajectory((1,), (OBSERVED,), StopReason.ANSWERED, "autocoa").to_dict()
+    row["segments"][0]["call"][field] = "elsewhere"
+    with pytest.raises(TrajectoryError, match="'elsewhere' is not a valid"):
+        Trajectory.from_dict(row)
+
+
+def test_a_stored_call_is_read_back_with_its_types():
+    row = json.loads(json.dumps(Trajectory((1,), (OBSERVED,), StopReason.ANSWERED, "autocoa").to_dict()))
+    call = Trajectory.from_dict(row).segments[0].call
+    assert call == CALL and type(call.origin) is Origin and type(call.outcome) is Outcome
+
+
+@pytest.mark.parametrize("origin", Origin)
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_call_has_one_counter_for_who_answered_and_one_at_most_for_what_went_wrong(origin, outcome):
+    counted = [name for name, value in vars(Counts.of_call(origin, outcome)).items() if value]
+    assert sum(name in (*CALLS, "notices") for name in counted) == 1
+    assert len(counted) == (1 if outcome in (Outcome.OK, Outcome.REFUSED) else 2)
+
+
+def test_counts_add_up_field_by_field_and_stay_as_they_are():
+    one, two = Counts(actions=1, cost=0.5), Counts(actions=2, turns=1)
+    assert one + two == Counts(actions=3, turns=1, cost=0.5) and one == Counts(actions=1, cost=0.5)
 
 
 def written(folder, **change):

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...answers import METRICS, normalize_answer
-from ...environments.base import Origin, Outcome
 from ...errors import ConfigError, DataError
 from ...runs.identity import Fingerprint
-from ...trajectory import StopReason, Trajectory
+from ...trajectory import FAILURES, Origin, StopReason, Trajectory
 from ..asking.player import Sample
 from ..statistics import interval, pass_at_k
 from .summary import ALL, ByActions, Deciding, Ending, GroupSummary, Interval, Summary
@@ -166,7 +165,6 @@ COSTS = (
 )
 JUDGE = "judge"
 
-_FAILED = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.MISS)
 _LONGEST = 160  # characters of a message
 _UNFINISHED = (StopReason.ABORTED, StopReason.PROMPT_TOO_LONG)
 _ENDED_ITSELF = (StopReason.ANSWERED, StopReason.NO_ANSWER)
@@ -223,7 +221,7 @@ def numbers_of(sample: Sample) -> SampleNumbers:
 
 def _failures(sample: Sample) -> tuple[str, ...]:
     """What went wrong: the engine's refusal, failed calls."""
-    calls = [call.error or call.outcome for call in sample.trajectory.calls() if call.outcome in _FAILED]
+    calls = [call.error or call.outcome for call in sample.trajectory.calls() if call.outcome in FAILURES]
     return tuple(text[:_LONGEST] for text in (*([sample.error] if sample.error else []), *calls))
 
 

@@ -17,17 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ...assembly import build_retriever
-from ...environments.base import Origin, Outcome
 from ...errors import ToolError
 from ...retrieval.base import Document, Retriever
 from ...settings import SearchSettings
-from ...trajectory import Role
+from ...trajectory import ANSWERS, REAL_ORIGINS, Origin, Role
 from .entry import Entry, Part, Tell
 from .read_foreign import READABLE
 
 _BATCH = 16  # queries of one request
-_REAL = (Origin.REAL, Origin.CACHE, Origin.REPLAY)
-_ANSWERS = (Outcome.OK, Outcome.EMPTY)
 Key = tuple[str, str]
 """Tool and query."""
 
@@ -41,7 +38,7 @@ def compare_with_real(entries: Sequence[Entry], search: SearchSettings | None, t
     if not imagined:
         return
     if search is None:
-        real = {(entry.protocol, *key): part for entry in entries for part, key in _answered(entry, _REAL)}
+        real = {(entry.protocol, *key): part for entry in entries for part, key in _answered(entry, REAL_ORIGINS)}
         for entry, part, key in imagined:
             if (found := real.get((entry.protocol, *key))) is not None:
                 _attach(entry, part, body_of(found, entry.protocol), "same run")
@@ -66,7 +63,7 @@ def _answered(entry: Entry, origins: Sequence[str]) -> Iterator[tuple[Part, Key]
     """The answered calls of these origins."""
     for part in entry.parts:
         call = part.call
-        if part.role == Role.OBSERVATION and call and call["origin"] in origins and call["outcome"] in _ANSWERS:
+        if part.role == Role.OBSERVATION and call and call["origin"] in origins and call["outcome"] in ANSWERS:
             yield part, (call["tool"], " ".join(call["parameters"].split()))
 
 

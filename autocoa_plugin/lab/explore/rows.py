@@ -12,8 +12,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...environments.base import Outcome
-from ...trajectory import Role
+from ...trajectory import Outcome, Role
 from .entry import Entry, Part, Tokens
 
 SCHEMA_VERSION = 1

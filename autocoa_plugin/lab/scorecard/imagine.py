@@ -20,17 +20,16 @@ from typing import Any, Literal, runtime_checkable
 
 from ...answers import cover_exact_match, f1
 from ...engines.base import Engine, Sampling
-from ...environments.base import Context, Environment, Observation, Origin, Outcome, answer_safely
+from ...environments.base import Context, Environment, Observation, answer_safely
 from ...errors import AutoCoAError
+from ...ledger import LedgerEntry
 from ...protocol import Protocol
 from ...tokenization import Codec
+from ...trajectory import ANSWERS, CALLS, REPAIRS, Counts, Origin
 from ..statistics import interval
 from .facts import facts, unsupported
 from .queries import Query
-from .scorecard import Estimate, GroupCard, Spent
-
-REPAIRS = ("unclosed_observations", "empty_observations", "tagged_observations")
-"""Counters of `trajectory.Counts` that tell what a world model got wrong in form."""
+from .scorecard import Estimate, GroupCard
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ class Compared:
     real: str | None
     measures: Mapping[str, Value]
     repairs: Mapping[str, int]
-    spent: Spent
+    spent: LedgerEntry
     real_tokens: int = 0
     error: str | None = None
 
@@ -93,12 +92,12 @@ class _Judged:
     async def compare(self) -> Compared:
         if self.max_tokens <= self.n_head + self.n_tail:
             error = f"{len(self.query.ids)} ids leave no room for an observation in the model's context"
-            return Compared(self.query, None, None, {}, {}, Spent(), error=error)
+            return Compared(self.query, None, None, {}, {}, LedgerEntry(), error=error)
         imagined, real = await asyncio.gather(self._imagine(), self._ask())
         real_ids = self._real_ids(real)
         written = self._written(imagined) if _is_answer(imagined) else None
         true = None if real_ids is None else self.codec.decode(self._body(real_ids))
-        compared = Compared(self.query, written, true, {}, _repairs(imagined), _spent(imagined, real))
+        compared = Compared(self.query, written, true, {}, imagined.counts.repairs, _spent(imagined, real))
         if written is None or true is None or real_ids is None:
             return replace(compared, error=imagined.error or (real.error if real else None) or "no real observation")
         measures = self._measures(imagined, written, true)
@@ -143,7 +142,7 @@ class _Judged:
         query, protocol = self.query, self.codec.protocol
         measures = compare_texts(written, true, query=query.action.parameters, golds=query.golds, protocol=protocol)
         is_closed = imagined.is_closed or imagined.generation is None  # text needs no closing tag
-        measures["well_formed"] = float(is_closed and not any(_repairs(imagined).values()))
+        measures["well_formed"] = float(is_closed and not any(imagined.counts.repairs.values()))
         return measures
 
     async def _cross_entropy(self, real_ids: Sequence[int]) -> Value:
@@ -157,23 +156,18 @@ class _Judged:
 
 
 def _is_answer(observation: Observation) -> bool:
-    return observation.outcome in (Outcome.OK, Outcome.EMPTY)
+    return observation.outcome in ANSWERS
 
 
-def _repairs(imagined: Observation) -> dict[str, int]:
-    return {name: imagined.counts.get(name, 0) for name in REPAIRS}
-
-
-def _spent(imagined: Observation, real: Observation | None) -> Spent:
-    origin, sampled = None if real is None else real.origin, imagined.generation
-    discarded = imagined.counts.get("discarded_observation_tokens", 0)
-    return Spent(
-        real_calls=int(origin is Origin.REAL),
-        cached_calls=int(origin is Origin.CACHE),
-        replayed_calls=int(origin is Origin.REPLAY),
-        simulated_calls=int(imagined.origin is Origin.WORLD_MODEL),
-        cost=imagined.cost + (0.0 if real is None else real.cost),
-        sampled_tokens=discarded + (len(sampled.ids) if sampled else 0),
+def _spent(imagined: Observation, real: Observation | None) -> LedgerEntry:
+    """What a query cost; its imagined observation is looked at only, so all tokens sampled for it count as its own."""
+    asked = [each for each in (imagined, real) if each is not None]
+    calls = sum((Counts.of_call(each.origin, each.outcome) for each in asked), Counts())
+    sampled = imagined.counts.discarded_observation_tokens + len(imagined.generation.ids if imagined.generation else ())
+    return LedgerEntry(
+        **{name: getattr(calls, name) for name in CALLS},
+        cost=sum(each.cost for each in asked),
+        sampled_observation_tokens=sampled,
     )
 
 
@@ -299,10 +293,9 @@ def group_cards(compared: Sequence[Compared]) -> tuple[GroupCard, ...]:
     return tuple(_group_card(name, [each for each in compared if each.query.group == name]) for name in names)
 
 
-def total_spent(compared: Sequence[Compared]) -> Spent:
+def total_spent(compared: Sequence[Compared]) -> LedgerEntry:
     """Add up what all queries cost."""
-    names = vars(Spent())
-    return Spent(**{name: sum(getattr(each.spent, name) for each in compared) for name in names})
+    return sum((each.spent for each in compared), LedgerEntry())
 
 
 def first_error(compared: Sequence[Compared]) -> str | None:

@@ -23,6 +23,7 @@ from ...assembly import build_real
 from ...engines.base import Sampling
 from ...environments.authors import build_world_model
 from ...errors import ConfigError
+from ...ledger import LedgerEntry
 from ...protocol import get_protocol
 from ...settings import Settings
 from ...tokenization import Codec
@@ -30,7 +31,7 @@ from ...verl_adapters.engine import VerlEngine
 from ...verl_adapters.runtime import settings_of
 from .imagine import Compared, Judge, first_error, group_cards, judge_queries, total_spent
 from .queries import choose, encode_query, read_queries
-from .scorecard import ScoreCard, Spent, file_identity, now, real_identity, save_cards
+from .scorecard import ScoreCard, file_identity, now, real_identity, save_cards
 
 
 class TrainingScorecard:
@@ -56,7 +57,7 @@ class TrainingScorecard:
             raise ConfigError("scorecard is not configured: set autocoa.scorecard.queries")
         self.settings, self.card_settings = settings, settings.scorecard
         self.folder, self.model, self.max_context_tokens = Path(folder), model, max_context_tokens
-        self.spent = Spent()
+        self.spent = LedgerEntry()
         self._client, self._codec = client, Codec(tokenizer, get_protocol(settings.protocol))
         rows = choose(read_queries(self.card_settings.queries, self._codec.protocol), limit=self.card_settings.limit)
         options = dict(template_options or {})

@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import DataError
+from ...ledger import LedgerEntry
 from ...runs.files import write_atomically
 from ...settings import SearchSettings
+from ...trajectory import CALLS
 
 SCHEMA_VERSION = 1
+# what a card says of its cost: key of the file -> field of the ledger
+_SPENT = {**{name: name for name in CALLS}, "cost": "cost", "sampled_tokens": "sampled_observation_tokens"}
 
 
 @dataclass(frozen=True)
@@ -49,25 +53,13 @@ class GroupCard:
 
 
 @dataclass(frozen=True)
-class Spent:
-    """What a card cost: calls by origin, money, tokens that were sampled for imagined observations."""
-
-    real_calls: int = 0
-    cached_calls: int = 0
-    replayed_calls: int = 0
-    simulated_calls: int = 0
-    cost: float = 0.0
-    sampled_tokens: int = 0
-
-
-@dataclass(frozen=True)
 class ScoreCard:
     """Imagined against real observations of one model.
 
     `real` identifies the real tool (backend, top_k, SHA-256 of the corpus or URL), `queries` the file or dump;
     `sampling` says how observations were sampled; `scored_by` who told log-probabilities, None: nobody could, so that
     cross_entropy is null. `step` is the training step, None outside training. `created` is UTC, ISO 8601.
-    `first_error` is one message of a failed query.
+    `first_error` is one message of a failed query. `spent` is what was asked and imagined for the card.
     """
 
     model: str
@@ -76,7 +68,7 @@ class ScoreCard:
     real: Mapping[str, Any]
     queries: Mapping[str, Any]
     groups: tuple[GroupCard, ...]
-    spent: Spent = field(default_factory=Spent)
+    spent: LedgerEntry = field(default_factory=LedgerEntry)
     scored_by: str | None = None
     step: int | None = None
     created: str = ""
@@ -88,7 +80,8 @@ class ScoreCard:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping with the schema version."""
-        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        spent = {key: getattr(self.spent, name) for key, name in _SPENT.items()}
+        return {"schema_version": SCHEMA_VERSION, **asdict(self), "spent": spent}
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> ScoreCard:
@@ -98,7 +91,7 @@ class ScoreCard:
         values = {name: value for name, value in row.items() if name != "schema_version"}
         try:
             values["groups"] = tuple(_group(each) for each in row["groups"])
-            values["spent"] = Spent(**row["spent"])
+            values["spent"] = LedgerEntry(**{_SPENT[key]: value for key, value in row["spent"].items()})
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(f"not a stored scorecard: {type(error).__name__}: {error}") from error

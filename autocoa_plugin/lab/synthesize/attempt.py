@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from ...errors import DataError
 from ...runs.log import LineLog
+from ...trajectory import Summable
 from ..asking.player import Sample
 from ..asking.question import Question
 
@@ -66,7 +67,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Usage:
+class Usage(Summable):
     """What a rollout cost: requests to the engine, tokens it was shown and tokens it sampled, money for both."""
 
     requests: int = 0

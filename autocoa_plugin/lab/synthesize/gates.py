@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ...answers import normalize_answer
-from ...environments.base import Origin, Outcome
-from ...trajectory import Role, Source, StopReason
+from ...trajectory import FAILURES, Origin, Role, Source, StopReason
 from .attempt import Attempt, Kind
 from .gate import GATE_NAMES, Gate, GateSettings
 from .gates_text import LANGUAGE_GATES, REPETITION_GATES, stands_in, text_of
@@ -100,9 +99,6 @@ QUERY_GATES = (
 # What the chain was told: a tool that failed, an observation nobody looked up, one longer than the limit.
 
 
-_FAILED = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.MISS)
-
-
 def tool_failed(attempt: Attempt, _: GateSettings) -> bool:
     """True when a call failed, came too late, or had no recorded answer.
 
@@ -111,7 +107,7 @@ def tool_failed(attempt: Attempt, _: GateSettings) -> bool:
     trajectory = attempt.sample.trajectory
     counts = trajectory.counts
     failures = counts.tool_errors + counts.tool_timeouts + counts.replay_misses
-    return failures > 0 or any(call.outcome in _FAILED for call in trajectory.calls())
+    return failures > 0 or any(call.outcome in FAILURES for call in trajectory.calls())
 
 
 def is_imagined(attempt: Attempt, _: GateSettings) -> bool:

@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from itertools import groupby
 
 from ...answers import normalize_answer
-from ...protocol import PRESETS, tag_pattern
+from ...protocol import get_protocol, tag_pattern
 from ...trajectory import Role, Segment, Trajectory
 from .attempt import Attempt
 from .gate import Gate, GateSettings
@@ -36,7 +36,7 @@ def written_text(trajectory: Trajectory) -> str:
 def text_of(trajectory: Trajectory, is_meant: Callable[[Segment], bool]) -> str:
     """The text of some segments, each tag, and whatever is left out between two, a space.
 
-    A protocol that we do not ship keeps its tags.
+    Raises `ConfigError` for a protocol of an unknown name: its tags would be read as words.
     """
     parts = ["".join(each.text for each in run) for meant, run in groupby(trajectory.segments, is_meant) if meant]
     return _tags(trajectory.protocol).sub(" ", " ".join(parts))
@@ -68,7 +68,7 @@ def _words_apart(text: str) -> list[str]:
 
 @cache
 def _tags(protocol: str) -> re.Pattern[str]:
-    return tag_pattern(PRESETS[protocol].tags() if protocol in PRESETS else ())
+    return tag_pattern(get_protocol(protocol).tags())
 
 
 # How the chain is written: words that go round in circles.

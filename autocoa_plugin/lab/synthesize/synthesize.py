@@ -290,7 +290,7 @@ def _chains(kind: KindTally) -> tuple[str, ...]:
 
 
 def _cost(kind: KindTally) -> str:
-    return money(kind.cost.money) if kind.cost.money else "-"
+    return money(kind.cost.cost) if kind.cost.cost else "-"
 
 
 def _rows(rows: SetTally) -> tuple[str, ...]:

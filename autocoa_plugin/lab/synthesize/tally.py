@@ -20,7 +20,7 @@ from typing import Any
 from ...data.records import PairRecord
 from ...trajectory import Role, Trajectory
 from ..asking.question import Question
-from .attempt import Attempt, Kind
+from .attempt import Attempt, Kind, Usage
 from .next_attempt import Verdict
 from .rows import Row
 
@@ -31,24 +31,16 @@ is there, or its direction was too common."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Usage):
     """What attempts cost: the teacher's requests and tokens, calls of the tool, money for both, seconds of rollouts.
 
     Rollouts run side by side, so the seconds are more than the wall clock's.
     """
 
-    requests: int = 0
-    prompt_tokens: int = 0
-    sampled_tokens: int = 0
     real_calls: int = 0
     cached_calls: int = 0
     replayed_calls: int = 0
-    money: float = 0.0
     seconds: float = 0.0
-
-    def __add__(self, other: Cost) -> Cost:
-        theirs = asdict(other)
-        return Cost(**{name: value + theirs[name] for name, value in asdict(self).items()})
 
 
 @dataclass(frozen=True)
@@ -151,8 +143,13 @@ def spread_of(values: Sequence[int]) -> Spread:
 
 
 def to_plain(tally: RunTally | SetTally) -> dict[str, Any]:
-    """A JSON-ready mapping; a run's with the cost of all kinds."""
-    return {**asdict(tally), "cost": asdict(tally.cost)} if isinstance(tally, RunTally) else asdict(tally)
+    """A JSON-ready mapping; a run's with the cost of all kinds, in which `cost` is called money."""
+    plain = asdict(tally)
+    if isinstance(tally, RunTally):
+        plain["cost"] = asdict(tally.cost)
+        for each in (plain, *plain["kinds"].values()):
+            each["cost"]["money"] = each["cost"].pop("cost")
+    return plain
 
 
 # Attempts are counted a question at a time, as they are read; what is counted is told in `tally.py`.
@@ -217,17 +214,9 @@ class _KindCounter:
 
 def cost_of(attempt: Attempt) -> Cost:
     """What one attempt cost."""
-    usage, counts = attempt.usage, attempt.sample.trajectory.counts
-    return Cost(
-        usage.requests,
-        usage.prompt_tokens,
-        usage.sampled_tokens,
-        counts.real_calls,
-        counts.cached_calls,
-        counts.replayed_calls,
-        attempt.cost,
-        attempt.sample.seconds,
-    )
+    counts = attempt.sample.trajectory.counts
+    calls = {name: getattr(counts, name) for name in ("real_calls", "cached_calls", "replayed_calls")}
+    return Cost(**{**vars(attempt.usage), **calls, "cost": attempt.cost, "seconds": attempt.sample.seconds})
 
 
 # Rows are counted one by one, as they are written; what is counted is told in `tally.py`.

@@ -11,10 +11,11 @@ from autocoa_plugin import AUTOCOA, Codec
 from autocoa_plugin.cassette.header import Header
 from autocoa_plugin.cassette.tape import Entry, Tape
 from autocoa_plugin.engines.base import Sampling
-from autocoa_plugin.environments.base import Asking, Context, Observation, Origin, answer_safely
+from autocoa_plugin.environments.base import Asking, Context, Observation, answer_safely
 from autocoa_plugin.environments.cassette import CassetteEnvironment
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
+from autocoa_plugin.trajectory import Origin
 
 HEADER = Header("autocoa", "search_r1", 3, "http://localhost/retrieve")
 CODEC = Codec(CharTokenizer(), AUTOCOA)

@@ -16,12 +16,13 @@ from recordings import CODEC, HEADER, TRICKY, ask, context, entry, read, record,
 
 from autocoa_plugin import AUTOCOA, Limits, rollout
 from autocoa_plugin.cassette.tape import Tape
-from autocoa_plugin.environments.base import Observation, Origin, Outcome
+from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.environments.cassette import CassetteEnvironment
 from autocoa_plugin.errors import ConfigError, ReplayError, ToolTimeoutError, ToolUnavailableError
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.rewards import score
 from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment
+from autocoa_plugin.trajectory import Origin, Outcome
 
 NOTICES = CODEC.protocol.notices
 EMPTY = Observation(NOTICES.empty_result, Origin.REAL, Outcome.EMPTY)

@@ -6,11 +6,11 @@ import pytest
 from recordings import ask
 
 from autocoa_plugin.cassette.header import Header, check, corpus_identity, describe
-from autocoa_plugin.environments.base import Origin
 from autocoa_plugin.environments.cassette import build_cassette
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.settings import CassetteSettings, SearchSettings
 from autocoa_plugin.testing import ScriptedEnvironment
+from autocoa_plugin.trajectory import Origin
 
 PASSAGE = '{"id": "1", "title": "Paris", "text": "The capital."}\n'
 

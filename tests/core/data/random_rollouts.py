@@ -15,9 +15,10 @@ from tokenizer_families import FAMILIES, OPENS_THOUGHT
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, Trajectory, rollout
 from autocoa_plugin.engines.base import FinishReason, Generation
-from autocoa_plugin.environments.base import Observation, Origin
+from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.errors import ToolUnavailableError
 from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment
+from autocoa_plugin.trajectory import Origin
 
 WORDS = (
     "the river", "naïve café 🙂", "北京 was", "\n\n", "  two  spaces ", "<think>", "</think>\n\n", "\\boxed{New York}",

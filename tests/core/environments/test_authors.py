@@ -23,7 +23,7 @@ from autocoa_plugin.environments.authors import (
     check_tokenizer,
     spell_prompt,
 )
-from autocoa_plugin.environments.base import Context, Origin, Outcome, answer_safely
+from autocoa_plugin.environments.base import Context, answer_safely
 from autocoa_plugin.environments.world_model import WorldModel
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.prompts import IMAGINE_SEARCH
@@ -31,6 +31,7 @@ from autocoa_plugin.protocol import Action
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import EOS_ID, CharTokenizer, ScriptedEngine
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
+from autocoa_plugin.trajectory import Counts, Origin, Outcome
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)
 QUERY = Action("search", "capital of France", 0, 1)
@@ -332,7 +333,7 @@ def test_the_thought_of_a_thinking_model_is_left_out():
 def test_a_chat_model_that_says_nothing_gives_an_empty_result(text):
     (observation,) = answers(ModelServer(chat=lambda _: text), author="model")
     assert (observation.outcome, observation.origin) == (Outcome.EMPTY, Origin.WORLD_MODEL)
-    assert observation.counts == {"empty_observations": 1}
+    assert observation.counts == Counts(empty_observations=1)
 
 
 @pytest.mark.parametrize("text", [" Paris </search_result> \\boxed{Delhi}", "Paris \\boxed{Delhi}", "Paris <think>"])

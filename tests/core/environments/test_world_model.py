@@ -13,7 +13,7 @@ from tokenizer_families import FAMILIES
 from autocoa_plugin import AUTOCOA, SEARCH_R1, Codec, Limits, Role, Source, StopReason, rollout
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.authors import OwnAuthor
-from autocoa_plugin.environments.base import Context, Origin, Outcome, answer_safely
+from autocoa_plugin.environments.base import Context, answer_safely
 from autocoa_plugin.environments.repair import repair_ids, repair_text
 from autocoa_plugin.environments.world_model import WorldModel
 from autocoa_plugin.errors import ConfigError
@@ -22,6 +22,7 @@ from autocoa_plugin.rewards import score
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import EOS_ID, CharTokenizer, ScriptedEngine
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
+from autocoa_plugin.trajectory import Counts, Origin, Outcome
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)
 TOOL = AUTOCOA.tool("search")
@@ -220,7 +221,7 @@ def repaired(text, merges=(), codec=None):
 def test_what_was_sampled_after_the_closing_tag_is_discarded_and_counted():
     kept = repaired(" x </search_result> and the policy goes on")
     assert (kept.text, kept.is_closed) == (" x </search_result>", True)
-    assert kept.counts == {"discarded_observation_tokens": len(" and the policy goes on")}
+    assert kept.counts == Counts(discarded_observation_tokens=len(" and the policy goes on"))
 
 
 @pytest.mark.parametrize(
@@ -232,14 +233,14 @@ def test_an_observation_is_cut_before_every_other_tag_box_or_special_token(tag):
     kept = repaired(f" Kipling {tag} q </search_result>", codec=Codec(tokenizer, AUTOCOA))
     assert (kept.text, kept.is_closed) == (" Kipling ", False)
     discarded = len(tokenizer.encode(f"{tag} q {CLOSE}"))
-    assert kept.counts == {"tagged_observations": 1, "discarded_observation_tokens": discarded}
+    assert kept.counts == Counts(tagged_observations=1, discarded_observation_tokens=discarded)
 
 
 def test_a_special_token_that_reads_like_ordinary_text_is_cut_by_its_id():
     tokenizer = CharTokenizer()
     tokenizer.get_added_vocab = lambda: {"|": ord("|")}  # one character: not searched for as text
     kept = repaired(" a | b </search_result>", codec=Codec(tokenizer, AUTOCOA))
-    assert kept.text == " a " and kept.counts["tagged_observations"] == 1
+    assert kept.text == " a " and kept.counts.tagged_observations == 1
 
 
 def test_words_and_white_space_in_the_added_vocabulary_are_ordinary_text():
@@ -253,17 +254,17 @@ def test_words_and_white_space_in_the_added_vocabulary_are_ordinary_text():
 def test_an_end_of_the_sequence_is_cut_off_and_the_observation_counts_as_unclosed():
     kept = repaired(" x <eos>")
     assert (kept.text, kept.is_closed) == (" x ", False)
-    assert kept.counts == {"unclosed_observations": 1, "discarded_observation_tokens": 1}
+    assert kept.counts == Counts(unclosed_observations=1, discarded_observation_tokens=1)
 
 
 def test_an_end_of_the_sequence_after_the_closing_tag_is_no_repair():
     kept = repaired(" x </search_result><eos>")
-    assert kept.is_closed and kept.counts == {"discarded_observation_tokens": 1}
+    assert kept.is_closed and kept.counts == Counts(discarded_observation_tokens=1)
 
 
 def test_an_observation_at_a_length_limit_is_kept_whole():
     kept = repaired(" x </search_res")
-    assert (kept.text, kept.is_closed, kept.counts) == (" x </search_res", False, {"unclosed_observations": 1})
+    assert (kept.text, kept.is_closed, kept.counts) == (" x </search_res", False, Counts(unclosed_observations=1))
 
 
 @pytest.mark.parametrize("body", ["", "  \n", " </search_result>", "<eos>", "<begin_search>q</end_search>", " \n<bos>"])
@@ -332,7 +333,7 @@ def test_an_unfinished_character_at_a_length_limit_is_discarded_and_counted():
     ids = codec.encode(" x é")
     unfinished = ids[: next(n for n in range(len(ids)) if codec.decode(ids[: n + 1]).endswith("\ufffd")) + 1]
     kept = repair_ids(codec, TOOL, unfinished)
-    assert (kept.text.strip(), kept.counts) == ("x", {"unclosed_observations": 1, "discarded_observation_tokens": 1})
+    assert (kept.text.strip(), kept.counts) == ("x", Counts(unclosed_observations=1, discarded_observation_tokens=1))
 
 
 def test_bytes_that_are_no_character_at_all_are_kept():
@@ -456,13 +457,13 @@ def test_every_family_that_can_spell_the_tags_closes_an_observation_by_itself(fa
 @pytest.mark.parametrize(
     ("text", "kept", "counts"),
     [
-        ("Paris is it", "Paris is it", {}),
-        (" Paris is it </search_result> and more", "Paris is it", {}),
-        ("Paris <begin_search>q</end_search>", "Paris", {"tagged_observations": 1}),
-        ("Paris \\boxed {Delhi}", "Paris", {"tagged_observations": 1}),
-        ("Paris<eos>", "Paris", {"tagged_observations": 1}),
-        ("  \n", "", {"empty_observations": 1}),
-        ("<think>so", "", {"empty_observations": 1}),
+        ("Paris is it", "Paris is it", Counts()),
+        (" Paris is it </search_result> and more", "Paris is it", Counts()),
+        ("Paris <begin_search>q</end_search>", "Paris", Counts(tagged_observations=1)),
+        ("Paris \\boxed {Delhi}", "Paris", Counts(tagged_observations=1)),
+        ("Paris<eos>", "Paris", Counts(tagged_observations=1)),
+        ("  \n", "", Counts(empty_observations=1)),
+        ("<think>so", "", Counts(empty_observations=1)),
     ],
 )
 def test_text_is_cut_by_the_same_rules(text, kept, counts):

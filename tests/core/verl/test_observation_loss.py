@@ -27,7 +27,7 @@ from verl.workers.utils.losses import ppo_loss
 import autocoa_plugin.verl_adapters.plugin  # noqa: F401  -- registers ${autocoa.file:...}
 from autocoa_plugin.errors import ConfigError, TrainingError
 from autocoa_plugin.tinyworld.base_model import export_base
-from autocoa_plugin.trajectory import Call, Role, Segment, Source, StopReason, Trajectory
+from autocoa_plugin.trajectory import Call, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory
 from autocoa_plugin.verl_adapters.chain_output import ChainOutput
 from autocoa_plugin.verl_adapters.observation_loss import (
     TOKENS,
@@ -410,7 +410,7 @@ def segment(role: Role, source: Source, length: int, call: Call | None = None) -
 
 
 def answered(origin: str, outcome: str = "ok") -> Call:
-    return Call("search", "{}", outcome, origin, seconds=0.0)
+    return Call("search", "{}", Outcome(outcome), Origin(origin), seconds=0.0)
 
 
 def chain_output(trajectory: Trajectory, **fields: Any) -> ChainOutput:

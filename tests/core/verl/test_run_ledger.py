@@ -11,10 +11,9 @@ pytest.importorskip("verl", reason="needs the extra verl")
 from transfer_queue import KVBatchMeta
 
 from autocoa_plugin.errors import DataError, TrainingError
-from autocoa_plugin.lab.scorecard.scorecard import Spent
 from autocoa_plugin.ledger import FIELDS, Ledger, LedgerEntry
 from autocoa_plugin.verl_adapters.chain_output import FATAL, raise_if_fatal
-from autocoa_plugin.verl_adapters.run_ledger import RunLedger, WatchedBuffer, real_keys, scorecard_entry
+from autocoa_plugin.verl_adapters.run_ledger import RunLedger, WatchedBuffer, real_keys
 
 
 def row(**numbers):
@@ -75,13 +74,6 @@ def test_rows_that_verl_adds_as_padding_are_not_looked_at():
         "a_0_0",
         "b_0_0",
     ]
-
-
-def test_a_scorecard_costs_calls_and_sampled_observations_and_is_no_trajectory():
-    spent = Spent(real_calls=2, cached_calls=1, simulated_calls=3, cost=0.5, sampled_tokens=40)
-    assert scorecard_entry(spent) == LedgerEntry(
-        real_calls=2, cached_calls=1, simulated_calls=3, cost=0.5, sampled_observation_tokens=40
-    )
 
 
 class Buffer:

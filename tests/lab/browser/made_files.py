@@ -20,7 +20,7 @@ from tokenizer_families import FAMILIES
 
 from autocoa_plugin import AUTOCOA, Role, Trajectory, score
 from autocoa_plugin.dump import dump_row, json_line
-from autocoa_plugin.trajectory import Call, Counts, Segment, Source, StopReason
+from autocoa_plugin.trajectory import Call, Counts, Origin, Outcome, Segment, Source, StopReason
 
 QORVIA = "Who rules the capital of Qorvia ?"
 RIVER = "Which river passes Grenland ?"
@@ -65,7 +65,8 @@ def trajectory(
     tags, observed = AUTOCOA.tools[0].action, AUTOCOA.tools[0].observation
     segments, said = [], f"<think>\n{thought} "
     for turn in turns:
-        call = Call(turn.tool, turn.query, turn.outcome, turn.origin, seconds=0.25, cost=0.001, error=turn.error)
+        outcome, origin = Outcome(turn.outcome), Origin(turn.origin)
+        call = Call(turn.tool, turn.query, outcome, origin, seconds=0.25, cost=0.001, error=turn.error)
         head, body, tail = f"\n\n{observed.open}", f" {turn.text} {observed.close}", "\n\n"
         segments += [
             _segment(Role.THOUGHT, Source.POLICY, said),

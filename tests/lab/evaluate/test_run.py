@@ -11,13 +11,13 @@ from made_samples import made_summary
 from playing import CODEC, ScriptedPolicy, knows, player, question
 
 from autocoa_plugin.engines.base import Sampling
-from autocoa_plugin.environments.base import Context, Observation, Origin
+from autocoa_plugin.environments.base import Context, Observation
 from autocoa_plugin.errors import ConfigError, EngineAnswerError, EngineError
 from autocoa_plugin.lab.asking.player import Sample, ask_all, sample_seed
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.runs.workers import Refusals
 from autocoa_plugin.testing import ScriptedEnvironment
-from autocoa_plugin.trajectory import StopReason
+from autocoa_plugin.trajectory import Origin, StopReason
 
 
 def ask(engine, questions, *, samples=1, concurrency=4, **changed) -> list[Sample]:

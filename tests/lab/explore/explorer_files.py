@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from autocoa_plugin.trajectory import Call, Counts, Role, Segment, Source, StopReason, Trajectory
+from autocoa_plugin.trajectory import Call, Counts, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory
 
 
 def ids_of(text: str) -> tuple[int, ...]:
@@ -25,7 +25,7 @@ def said(role: Role, text: str, source: Source = Source.POLICY, call: Call | Non
 
 
 def answered(origin: str, query: str = "q", outcome: str = "ok") -> Call:
-    return Call("search", query, outcome, origin, 0.25)
+    return Call("search", query, Outcome(outcome), Origin(origin), 0.25)
 
 
 def searched(query: str, body: str, origin: str = "real") -> tuple[Segment, ...]:

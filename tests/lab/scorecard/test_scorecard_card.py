@@ -14,8 +14,9 @@ from rich.console import Console
 
 from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.lab.scorecard.imagine import MEASURES, estimate
-from autocoa_plugin.lab.scorecard.scorecard import Estimate, GroupCard, ScoreCard, Spent, read_cards, save_cards
+from autocoa_plugin.lab.scorecard.scorecard import Estimate, GroupCard, ScoreCard, read_cards, save_cards
 from autocoa_plugin.lab.scorecard.table import card_names, card_tables, check_plot, notes, plot_cards
+from autocoa_plugin.ledger import LedgerEntry
 
 NOTHING = Estimate(None, 0, None, None)
 
@@ -31,7 +32,7 @@ def card(model: str = "runs/sft3/model", **more: object) -> ScoreCard:
         real={"backend": "index", "sha256": "ab"},
         queries={"file": "q.jsonl"},
         groups=(group,),
-        spent=Spent(real_calls=5, cost=0.5),
+        spent=LedgerEntry(real_calls=5, cost=0.5, sampled_observation_tokens=40),
         scored_by="TransformersEngine",
         created="2026-01-01T00:00:00+00:00",
     )
@@ -43,6 +44,13 @@ def test_cards_are_read_back_as_they_were_written(tmp_path):
     save_cards(cards, tmp_path / "new" / "card.json")
     assert read_cards(tmp_path / "new" / "card.json") == cards
     assert [each.name for each in (tmp_path / "new").iterdir()] == ["card.json"]
+
+
+def test_the_file_names_costs_as_it_always_did(tmp_path):
+    save_cards([card()], tmp_path / "card.json")
+    (row,) = json.loads((tmp_path / "card.json").read_text())["cards"]
+    calls = {"real_calls": 5, "cached_calls": 0, "replayed_calls": 0, "simulated_calls": 0}
+    assert row["spent"] == {**calls, "cost": 0.5, "sampled_tokens": 40}
 
 
 @pytest.mark.parametrize(

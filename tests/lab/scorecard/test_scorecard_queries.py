@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from autocoa_plugin.dump import TrajectoryDump
-from autocoa_plugin.environments.base import Observation, Origin
+from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.lab.scorecard.queries import (
     QueryRow,
@@ -28,6 +28,7 @@ from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, build_tokenizer, promp
 from autocoa_plugin.tinyworld.world import generate
 from autocoa_plugin.tinyworld.world_files import GROUPS, world_queries, write_world_queries
 from autocoa_plugin.tokenization import Codec
+from autocoa_plugin.trajectory import Origin
 
 CHARS = Codec(CharTokenizer(), AUTOCOA)
 PREFIX = "<think> Who ? <begin_search> q </end_search>"

@@ -11,7 +11,7 @@ import pytest
 
 from autocoa_plugin.engines.base import FinishReason, Generation
 from autocoa_plugin.environments.authors import build_world_model
-from autocoa_plugin.environments.base import Observation, Origin, Outcome
+from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.errors import AutoCoAError, ConfigError
 from autocoa_plugin.lab.scorecard.imagine import (
     Compared,
@@ -23,12 +23,13 @@ from autocoa_plugin.lab.scorecard.imagine import (
     total_spent,
 )
 from autocoa_plugin.lab.scorecard.queries import Query
-from autocoa_plugin.lab.scorecard.scorecard import Spent
+from autocoa_plugin.ledger import LedgerEntry
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 from autocoa_plugin.tokenization import Codec
+from autocoa_plugin.trajectory import Origin, Outcome
 
 CHARS = Codec(CharTokenizer(), TINYWORLD)
 REAL = {
@@ -157,7 +158,13 @@ def test_calls_and_money_are_added_up_by_origin():
         "Bix mayor": Observation("b", Origin.CACHE, Outcome.EMPTY),
     }
     compared, _ = judge([" x </search_result>"] * 2, real)
-    assert total_spent(compared) == Spent(1, 1, 0, 2, 0.5, 2 * len(" x </search_result>"))
+    assert total_spent(compared) == LedgerEntry(
+        real_calls=1,
+        cached_calls=1,
+        simulated_calls=2,
+        cost=0.5,
+        sampled_observation_tokens=2 * len(" x </search_result>"),
+    )
 
 
 # ------------------------------------------------------------------------------------------------------ cross-entropy
@@ -186,7 +193,9 @@ def test_cross_entropy_is_that_of_the_real_body_without_tags_after_the_querys_id
 
 def test_a_groups_cross_entropy_is_per_token_so_long_observations_count_more():
     short, long = (
-        replace(Compared(query("Ada birthplace"), "", "", {}, {}, Spent()), real_tokens=n, measures=measures(nats))
+        replace(
+            Compared(query("Ada birthplace"), "", "", {}, {}, LedgerEntry()), real_tokens=n, measures=measures(nats)
+        )
         for n, nats in ((1, 4.0), (3, 2.0))
     )
     # (1 * 4 + 3 * 2) / 4 tokens

@@ -10,7 +10,7 @@ from autocoa_plugin import AUTOCOA, Codec, Role, Segment, Source, StopReason, Tr
 from autocoa_plugin.lab.synthesize.attempt import Kind, Strategy
 from autocoa_plugin.lab.synthesize.next_attempt import cut_places
 from autocoa_plugin.testing import CharTokenizer
-from autocoa_plugin.trajectory import Call
+from autocoa_plugin.trajectory import Call, Origin, Outcome
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)
 SEARCH = "<begin_search>s</end_search>"  # 28 characters
@@ -23,7 +23,7 @@ def policy(role: Role, text: str, logprob: float | None = -0.5) -> Segment:
 
 
 def found(outcome: str = "ok", origin: str = "real") -> Segment:
-    call = Call("search", "s", outcome, origin, 0.0)
+    call = Call("search", "s", Outcome(outcome), Origin(origin), 0.0)
     return Segment(Role.OBSERVATION, Source.ENVIRONMENT, tuple(map(ord, FOUND)), FOUND, call=call)
 
 

@@ -10,12 +10,13 @@ from gate_attempts import ROOMY, attempt, boxed, found, search
 
 from autocoa_plugin import Limits
 from autocoa_plugin.config import from_mapping, to_mapping
-from autocoa_plugin.environments.base import Observation, Origin, Outcome
+from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.synthesize.attempt import Attempt, Kind
 from autocoa_plugin.lab.synthesize.gate import GATE_NAMES, GateSettings
 from autocoa_plugin.lab.synthesize.gates import GATES
 from autocoa_plugin.protocol import REACT
+from autocoa_plugin.trajectory import Origin, Outcome
 
 SOUND = ["Perhaps Paris. " + search("capital France"), "So it is Paris. " + boxed("Paris")]
 WORLD = {"capital France": "Paris is the capital of France."}

@@ -24,7 +24,7 @@ from autocoa_plugin.data.record_files import read_records, write_records
 from autocoa_plugin.data.records import Message, PairRecord, Piece
 from autocoa_plugin.data.rows import continuation_row
 from autocoa_plugin.engines.base import Generation, Sampling
-from autocoa_plugin.environments.base import Observation, Origin, Outcome
+from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.errors import DataError, ToolUnavailableError
 from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.lab.synthesize.attempt import Attempt, Cut, Kind, Request, Strategy
@@ -36,6 +36,7 @@ from autocoa_plugin.lab.synthesize.teacher import Teacher, Way
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tokenization import fingerprint
+from autocoa_plugin.trajectory import Origin, Outcome
 
 QUESTION = Question(id="q", question="Who?", golds=("the old king",))
 MESSAGES = (Message("user", "Who?"),)

@@ -18,7 +18,7 @@ from autocoa_plugin.lab.synthesize.attempt import Attempt, Cut, Kind, Request, U
 from autocoa_plugin.lab.synthesize.job import Acceptance, Output, Rules
 from autocoa_plugin.lab.synthesize.next_attempt import Judge, Plan
 from autocoa_plugin.rewards import score
-from autocoa_plugin.trajectory import Call, Counts, Role, Segment, Source, StopReason, Trajectory
+from autocoa_plugin.trajectory import Call, Counts, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory
 
 ASKED = question(7)
 COT = "<think>First of all. A fact. Then another one. So it is 7."
@@ -32,7 +32,7 @@ COA = (
 
 def segment(role: Role, text: str, logprob: float = -0.5, source: Source = Source.POLICY) -> Segment:
     ids = tuple(CODEC.encode(text))
-    call = Call("search", "seven", "ok", "real", 0.0) if role is Role.OBSERVATION else None
+    call = Call("search", "seven", Outcome.OK, Origin.REAL, 0.0) if role is Role.OBSERVATION else None
     return Segment(role, source, ids, text, (logprob,) * len(ids) if source is Source.POLICY else None, call)
 
 
