@@ -1,6 +1,7 @@
-"""What the final answer is, and how close it comes to the gold answer.
+"""What the final answer is, what the gold answers are, and how close one comes to the others.
 
     "... \\boxed{\\text{The Stories}}"  --extract_boxed-->  "The Stories"  --normalize_answer-->  "stories"
+    {"target": ["The Stories", 1902]}  --gold_answers-->  "The Stories", "1902"
 
 Extraction is one pass over the text, whatever the policy wrote. Which text may be read is `trajectory.py`'s business,
 what the metrics are worth `rewards.py`'s.
@@ -8,10 +9,15 @@ what the metrics are worth `rewards.py`'s.
 
 from __future__ import annotations
 
+import ast
+import json
+import math
 import re
 import string
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from .errors import DataError
 
@@ -106,6 +112,99 @@ def _plain(latex: str) -> str:
         return " " if kind == "space" else match["literal"] or match[0]
 
     return " ".join(_LATEX.sub(replace, latex).split())
+
+
+# -------------------------------------------------------------------------------------------------------- gold answers
+
+_KEYS = ("ground_truth", "target")  # verl's reward_model, Search-R1's ground_truth
+_EXACT = 2**53  # whole numbers below are exact as floats
+_QUOTED = r"""(?:'(?:[^'\\]|\\(?s:.))*'|"(?:[^"\\]|\\(?s:.))*")"""
+_UNSEPARATED = re.compile(rf"\[\s*(?:{_QUOTED}\s*)*\]")  # how numpy prints an array of texts
+_ARRAY = re.compile(r"array\(\s*(\[.*?\])(?:,\s*dtype=[^()]+)?\s*\)", re.DOTALL)
+
+
+def gold_answers(value: Any, where: str) -> tuple[str, ...]:
+    """Read gold answers as texts, however a data set writes them; () when there is none.
+
+        "Paris"    72    ["Paris", "Paname"]    array(["Paris"])    {"target": ["Paris"]}    '["Paris", "Paname"]'
+
+    - A text is itself. A number is its text, without ".0" where it is whole: data frames turn a column of whole numbers
+      with a gap into floats.
+    - None, blank text, not-a-number and an empty list are no gold answer, inside a list too.
+    - A text that spells a list of texts, as JSON, Python or numpy do, is that list: so CSV files and dumps keep lists,
+      and as one answer nobody could match it. "[0, 1]" holds no text, and is an answer.
+    - A mapping is read under "ground_truth" or "target".
+
+    Raises `DataError` beginning with `where` for true and false, of which nobody knows how they are spelled, for lists
+    in lists, and for anything else.
+    """
+    if hasattr(value, "tolist"):  # an array or a number of numpy
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return _golds_of_mapping(value, where)
+    if isinstance(value, str) and (spelled := _spelled(value)) is not None:
+        return gold_answers(spelled, where)
+    if isinstance(value, list | tuple):
+        return tuple(gold for each in value for gold in _golds_of_item(each, where))
+    return _golds_of_item(value, where)
+
+
+def needed_golds(value: Any, where: str) -> tuple[str, ...]:
+    """As `gold_answers`, but raises `DataError` when there is none as well."""
+    golds = gold_answers(value, where)
+    if not golds:
+        expected = "expected text, a number or a list of these"
+        raise DataError(f"{where}: there is no gold answer, {expected}, got {value!r:.80}")
+    return golds
+
+
+def _golds_of_mapping(value: Mapping[Any, Any], where: str) -> tuple[str, ...]:
+    key = next((key for key in _KEYS if key in value), None)
+    if key is None and value:
+        raise DataError(f"{where}: gold answers stand under {' or '.join(_KEYS)}, got an object with {[*value]!r:.80}")
+    return () if key is None else gold_answers(value[key], where)
+
+
+def _golds_of_item(value: Any, where: str) -> tuple[str, ...]:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, str):
+        spelled = _spelled(value)
+        return gold_answers(spelled, where) if spelled is not None else (value,) if value.strip() else ()
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ()
+    if isinstance(value, bool):
+        raise DataError(f"{where}: gold answers must be text or numbers, got {value}: write yes, True or the like")
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return (str(int(value)) if abs(value) < _EXACT and value == int(value) else repr(value),)
+    raise DataError(
+        f"{where}: gold answers must be text, numbers or a list of these, got {type(value).__name__} {value!r:.80}"
+    )
+
+
+def _spelled(text: str) -> Any:
+    """The list or mapping of gold answers that a text spells; None for any other text."""
+    text = text.strip()
+    if not text.startswith(("[", "{", "array(")):
+        return None
+    for read in (json.loads, _python, lambda text: _python(_ARRAY.sub(r"\1", text))):
+        try:
+            found = read(text)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(found, list) and (not found or any(isinstance(each, str) for each in found)):
+            return found
+        if isinstance(found, dict) and any(key in found for key in _KEYS):
+            return found
+    return None
+
+
+def _python(text: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of unknown escapes
+        if _UNSEPARATED.fullmatch(text):  # which Python would join into one text
+            return [ast.literal_eval(each) for each in re.findall(_QUOTED, text)]
+        return ast.literal_eval(text)
 
 
 # ------------------------------------------------------------------------------------------------------------- metrics

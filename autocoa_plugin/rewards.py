@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .answers import METRICS
+from .answers import METRICS, gold_answers
 from .errors import ConfigError, nearest
 from .protocol import Protocol
 from .trajectory import Role, Source, Trajectory
@@ -43,6 +43,15 @@ class RewardConfig:
                 raise ConfigError(f"reward.{name} must be >= 0, got {getattr(self, name)}")
 
 
+PARTS: tuple[str, ...] = (*METRICS, "format", "action_cost")
+"""The parts of every reward, in order: the metrics, 1 for a well-formed trajectory, what its actions took off."""
+
+
+def parts_of(**known: float) -> dict[str, float]:
+    """The parts of a reward, 0 for those that are not `known`: verl needs the same keys in every row."""
+    return {**dict.fromkeys(PARTS, 0.0), **known}
+
+
 @dataclass(frozen=True)
 class Reward:
     """The sum, the answer that was judged (None: there was none), the parts by name, the format checks that failed."""
@@ -58,14 +67,12 @@ def score(
 ) -> Reward:
     """Judge the final answer against the gold answers.
 
-    `parts` always has the same keys: every metric of `answers.METRICS`, "format" (1 well-formed, 0 not) and
-    "action_cost" (what the actions took off the answer's reward).
-    Raises `DataError` when there is no gold answer.
+    `parts` has the keys `PARTS`. Raises `DataError` when there is no gold answer.
     """
     config = config or RewardConfig()
     answer = protocol.extract_answer(trajectory.final_run())
     errors = format_errors(trajectory, protocol)
-    parts = {name: float(metric(answer, golds)) for name, metric in METRICS.items()}
+    parts = parts_of(**{name: float(metric(answer, golds)) for name, metric in METRICS.items()})
     earned = config.answer_weight * parts[config.metric]
     parts["format"] = float(not errors)
     parts["action_cost"] = earned * min(1.0, config.action_cost * trajectory.counts.actions)
@@ -114,27 +121,21 @@ def _thought_checks(trajectory: Trajectory, protocol: Protocol) -> dict[str, boo
     }
 
 
-# Gold answers as data sets for verl carry them, and judging a trajectory that may have none.
+# Judging rows of verl, which may have no gold answer.
 
 
-def gold_answers(reward_model: Any) -> list[str]:
-    """Read the gold answers of a row: `ground_truth` as a string, a list, or Search-R1's {"target": [...]}.
+def golds_of_row(reward_model: Any, where: str) -> tuple[str, ...]:
+    """Gold answers of the column `reward_model` of a row of verl; () when it has none.
 
-    Blank ones are left out; an empty list means that the row has none.
+    Raises `DataError` beginning with `where` for those that cannot be read (`answers.gold_answers`).
     """
     truth = reward_model.get("ground_truth") if isinstance(reward_model, Mapping) else reward_model
-    if isinstance(truth, Mapping):
-        truth = truth.get("target")
-    if truth is None:
-        return []
-    values = [truth] if isinstance(truth, str) else list(truth)
-    return [str(value) for value in values if value is not None and str(value).strip()]
+    return gold_answers(truth, f"{where}.ground_truth")
 
 
-def judge(trajectory: Trajectory, golds: list[str], protocol: Protocol, config: RewardConfig) -> Reward:
+def judge(trajectory: Trajectory, golds: Sequence[str], protocol: Protocol, config: RewardConfig) -> Reward:
     """Score a trajectory; a row without gold answer scores 0 and is counted (`missing_gold`), it crashes no batch."""
     if golds:
         return score(trajectory, golds, protocol, config)
     errors = format_errors(trajectory, protocol)
-    parts = {**dict.fromkeys(METRICS, 0.0), "format": float(not errors), "action_cost": 0.0}
-    return Reward(0.0, protocol.extract_answer(trajectory.final_run()), parts, errors)
+    return Reward(0.0, protocol.extract_answer(trajectory.final_run()), parts_of(format=float(not errors)), errors)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..answers import gold_answers
 from ..errors import DataError, nearest
 from ..protocol import Action, Defect, Protocol, Tool
 from ..trajectory import Role, Source
@@ -29,7 +30,7 @@ from .records import CoaRecord, CotRecord, Message, Piece
 def record_of_chat(row: Mapping[str, Any], protocol: Protocol, id: str) -> CotRecord | CoaRecord:
     """Read one row; kind coa when it acts, cot otherwise.
 
-    `golds` is taken from a list of texts of that name. Raises `DataError` naming the row, the line of the response and
+    `golds` is read by `answers.gold_answers`. Raises `DataError` naming the row, the line of the response and
     what was expected there: a missing assistant turn, an action without an observation, an observation without an
     action, a tag that is never closed or never opened.
     """
@@ -122,7 +123,7 @@ def chat_of(row: Mapping[str, Any]) -> Chat:
     if roles.count("assistant") != 1 or roles[-1] != "assistant" or len(roles) < 2:
         raise DataError(f"{found[0]}: expected one assistant turn, at the end and after a question, got roles {roles}")
     used = {*_LAYOUTS, "prompt", "system", "golds", "id"}
-    return Chat(tuple(messages[:-1]), messages[-1].content, _golds(row), _meta(row, used))
+    return Chat(tuple(messages[:-1]), messages[-1].content, gold_answers(row.get("golds"), "golds"), _meta(row, used))
 
 
 def _messages(row: Mapping[str, Any]) -> list[Message]:
@@ -161,13 +162,6 @@ def _message(message: Any, where: str, speaker: str, content: str) -> Message:
     if not isinstance(text, str):
         raise DataError(f"{where}.{content}: must be text, got {type(text).__name__}")
     return Message(_SPEAKERS[role], text)
-
-
-def _golds(row: Mapping[str, Any]) -> tuple[str, ...]:
-    golds = row.get("golds", [])
-    if not isinstance(golds, list) or not all(isinstance(gold, str) for gold in golds):
-        raise DataError(f"golds: must be a list of texts, got {golds!r:.60}")
-    return tuple(golds)
 
 
 def _meta(row: Mapping[str, Any], used: set[str]) -> dict[str, str]:

@@ -16,18 +16,15 @@ from typing import Any
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
-from ..answers import METRICS
 from ..engines.base import Sampling
-from ..errors import AutoCoAError, ConfigError, ReplayError
+from ..errors import AutoCoAError, ConfigError, DataError, ReplayError
 from ..ledger import FIELDS, entry_of
 from ..loop import rollout
-from ..rewards import Reward, gold_answers, judge
+from ..rewards import Reward, golds_of_row, judge, parts_of
 from ..trajectory import StopReason, Trajectory
 from .chain_output import FATAL, ChainOutput
 from .engine import VerlEngine
 from .runtime import Runtime, shared_runtime
-
-_NOTHING = Reward(0.0, None, {**dict.fromkeys(METRICS, 0.0), "format": 0.0, "action_cost": 0.0}, ())
 
 
 class AutoCoAAgentLoop(AgentLoopBase):
@@ -62,7 +59,7 @@ class AutoCoAAgentLoop(AgentLoopBase):
             trajectory = await self._rollout(runtime, engine, sampling_params, kwargs, step)
         except (ConfigError, ReplayError) as error:
             return fatal_output(error, form, step)
-        golds = gold_answers(kwargs.get("reward_model"))
+        golds = golds_or_none(kwargs.get("reward_model"))
         reward = judge(trajectory, golds, runtime.codec.protocol, runtime.settings.reward)
         runtime.dump(trajectory, reward, golds, kwargs, step)
         # verl's trainer converts both to int for every row, so they are never None
@@ -112,10 +109,22 @@ def metadata_of(row: Mapping[str, Any], step: int) -> dict[str, Any]:
     }
 
 
+def golds_or_none(reward_model: Any) -> tuple[str, ...]:
+    """The gold answers of a row; () where they cannot be read, which costs no other rollout of the group.
+
+    Our data set refuses such a row when it is loaded; with another one it is counted (`missing_gold`).
+    """
+    try:
+        return golds_of_row(reward_model, "reward_model")
+    except DataError:
+        return ()
+
+
 def fatal_output(error: AutoCoAError, form: Form, step: int) -> ChainOutput:
     """A row that teaches nothing and carries the error's message to the trainer, which raises it."""
     nothing = Trajectory((form.end_id,), (), StopReason.ABORTED, protocol="")
-    return _output(nothing, _NOTHING, form, (step, step), has_gold=True, fatal=str(error))
+    reward = Reward(0.0, None, parts_of(), ())
+    return _output(nothing, reward, form, (step, step), has_gold=True, fatal=str(error))
 
 
 def _output(

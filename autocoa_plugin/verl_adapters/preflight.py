@@ -25,7 +25,7 @@ from ..engines.openai_server import OpenAIServerEngine
 from ..environments.cassette import CassetteEnvironment
 from ..errors import AutoCoAError, ConfigError, EngineError
 from ..settings import Settings, WorldModelSettings
-from .prompt_dataset import check_order, first_prompt
+from .prompt_dataset import check_golds, check_order, first_prompt
 from .record_dataset import settings_of_data
 from .resume import guard_resume
 from .runtime import settings_of
@@ -95,6 +95,9 @@ def check(config: DictConfig, kind: Kind = "rl") -> Settings | SftSettings:
     for key, path in _paths(config, kind):
         if not os.path.exists(os.path.expanduser(path)):
             raise ConfigError(f"{key}={path} does not exist")
+    if kind == "rl":
+        for key, path in _data_files(config):
+            _check_golds(key, os.path.expanduser(path))
     return check_rl(config) if kind == "rl" else _check_sft(config, kind)
 
 
@@ -124,10 +127,28 @@ def _paths(config: DictConfig, kind: Kind) -> Iterator[tuple[str, str]]:
     # a model id such as "org/name" is left to the loader; anything that looks like a path must be there
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         yield _PATHS[kind], model
+    yield from _data_files(config)
+
+
+def _data_files(config: DictConfig) -> Iterator[tuple[str, str]]:
     for key in ("train_files", "val_files", "replay_files"):
         files = config.data.get(key) or []
         for path in [files] if isinstance(files, str) else list(files):
             yield f"data.{key}", path
+
+
+def _check_golds(key: str, path: str) -> None:
+    """Refuse, with `DataError`, unreadable gold answers of a parquet file; other files are left to the data set."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            if "reward_model" in file.schema_arrow.names:
+                batches = file.iter_batches(columns=["reward_model"])
+                check_golds((row for batch in batches for row in batch["reward_model"].to_pylist()), f"{key}={path}")
+    except (pa.ArrowException, OSError):
+        return
 
 
 # What must hold between our settings, verl's, and the world outside before an RL launch is worth starting.

@@ -11,12 +11,13 @@ Written against verl 0.9.1, `verl/utils/dataset/rl_dataset.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
 from ..errors import ConfigError, DataError
+from ..rewards import golds_of_row
 
 
 class PromptDataset(RLHFDataset):
@@ -24,7 +25,8 @@ class PromptDataset(RLHFDataset):
 
     `extra_info.split` is "train" on training prompts; on others what the file says, "val" where it says "train" or
     nothing.
-    Raises `DataError` when the training prompts do not fill a step, `ConfigError` when a drawn order is to go on.
+    Raises `DataError` when the training prompts do not fill a step and for gold answers that cannot be read,
+    `ConfigError` when a drawn order is to go on.
     """
 
     def __init__(
@@ -38,6 +40,9 @@ class PromptDataset(RLHFDataset):
 
     def _read_files_and_tokenize(self) -> None:
         super()._read_files_and_tokenize()  # leaves out overlong prompts, which take no place in a step either
+        if "reward_model" in self.dataframe.column_names:
+            files = "data.train_files" if self._is_training else "data.val_files"
+            check_golds(self.dataframe["reward_model"], files)
         if self._is_training:
             order = order_of(len(self.dataframe), self.config)
             if order != range(len(self.dataframe)):
@@ -50,6 +55,12 @@ class PromptDataset(RLHFDataset):
         said = str(extra.get("split") or "train")
         extra["split"] = "train" if self._is_training else "val" if said == "train" else said
         return {**row, "extra_info": extra}
+
+
+def check_golds(reward_models: Iterable[Any], place: str) -> None:
+    """Refuse, with `DataError` naming the row from 1, gold answers that cannot be read; rows may have none."""
+    for number, reward_model in enumerate(reward_models, 1):
+        golds_of_row(reward_model, f"{place}: row {number}: reward_model")
 
 
 def _listed(files: Any) -> list[str]:

@@ -12,10 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..answers import METRICS
-from ..errors import DataError
+from ..answers import METRICS, needed_golds
 from ..protocol import Protocol, get_protocol
-from ..rewards import gold_answers
 
 
 def compute_score(
@@ -31,11 +29,9 @@ def compute_score(
     """Score decoded text; returns "score" (the metric), "acc" (exact match), "pred" and every metric by name.
 
     The keyword arguments are set under `reward.custom_reward_function.reward_kwargs`.
-    Raises `DataError` when there is no gold answer, `ConfigError` for an unknown protocol.
+    Raises `DataError` when there is no gold answer or none that can be read, `ConfigError` for an unknown protocol.
     """
-    golds = gold_answers({"ground_truth": ground_truth})
-    if not golds:
-        raise DataError(f"a row of data_source {data_source!r} has no gold answer: got {ground_truth!r}")
+    golds = needed_golds(ground_truth, f"data_source {data_source!r}: ground_truth")
     rules = get_protocol(protocol)
     answer = rules.extract_answer(without_observations(solution_str, rules))
     parts: dict[str, float | str] = {name: float(each(answer, golds)) for name, each in METRICS.items()}

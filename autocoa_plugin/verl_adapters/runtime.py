@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -42,14 +42,16 @@ class Runtime:
         name = self.settings.system_prompt
         return prompt_ids(self.tokenizer, messages, system_prompt=name, template_options=template_options)
 
-    def dump(self, trajectory: Trajectory, reward: Reward, golds: list[str], row: Mapping[str, Any], step: int) -> None:
+    def dump(
+        self, trajectory: Trajectory, reward: Reward, golds: Sequence[str], row: Mapping[str, Any], step: int
+    ) -> None:
         """Write the trajectory if this configuration keeps dumps; the split comes from `extra_info.split`."""
         if self._dump is None:
             return
         extra = row.get("extra_info")
         extra = dict(extra) if isinstance(extra, Mapping) else {}
         info = {
-            "golds": golds,
+            "golds": list(golds),
             "data_source": row.get("data_source"),
             "session": row.get("session_id"),
             "question": extra.get("question"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autocoa_plugin import AUTOCOA, SEARCH_R1, RewardConfig, score
+from autocoa_plugin import AUTOCOA, SEARCH_R1, RewardConfig, rewards, score
 from autocoa_plugin.answers import METRICS
 from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.trajectory import Counts, Role, Segment, Source, StopReason, Trajectory
@@ -89,6 +89,14 @@ def test_the_parts_have_the_same_names_whatever_happened():
     names = {*METRICS, "format", "action_cost"}
     for subject in (good(), trajectory(), trajectory((Role.THOUGHT, "x"), opened=False)):
         assert set(score(subject, ["Paris"], AUTOCOA).parts) == names
+
+
+def test_a_part_that_is_added_is_in_every_reward(monkeypatch):
+    monkeypatch.setattr(rewards, "PARTS", (*rewards.PARTS, "brevity"))
+    judged = score(good(), ["Paris"], AUTOCOA)
+    without_gold = rewards.judge(good(), (), AUTOCOA, RewardConfig())
+    expected = [*METRICS, "format", "action_cost", "brevity"]
+    assert [*judged.parts] == [*without_gold.parts] == [*rewards.parts_of()] == expected
 
 
 def test_the_lenient_measure_of_the_release_is_a_part_and_not_the_reward():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from autocoa_plugin import assembly
 from autocoa_plugin.errors import ConfigError
-from autocoa_plugin.settings import load_settings
+from autocoa_plugin.settings import Settings, load_settings
 
 GOOD = {"search": {"backend": "search_r1", "url": "http://127.0.0.1:1/retrieve"}}
 
@@ -36,3 +37,11 @@ def test_wrong_settings_are_refused_in_one_line_that_names_them(mapping, message
     with pytest.raises(ConfigError, match=message) as caught:
         load_settings(mapping, max_response_tokens=1000)
     assert "\n" not in str(caught.value)
+
+
+def test_a_tool_that_nothing_builds_is_refused_and_never_taken_for_search(monkeypatch):
+    monkeypatch.setattr(assembly, "TOOLS", {"calculator": assembly.TOOLS["calculate"]})
+    with pytest.raises(
+        ConfigError, match=r"tools must be among \['calculator'\], got 'calculate' \(did you mean 'calc"
+    ):
+        assembly.build_environment(Settings(tools=("calculate",)))

@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ...answers import needed_golds
 from ...data.parquet import check_pyarrow
 from ...data.record_files import json_rows
 from ...errors import ConfigError, DataError, nearest
@@ -72,17 +73,6 @@ def question_of_row(
         raise DataError(f"{place}: {error}") from error
 
 
-def checked_golds(value: Any, name: str) -> tuple[str, ...]:
-    """Gold answers from a text or a list of texts; raises `DataError` naming the field for none and for a blank one."""
-    if value is None or value == "" or value in ([], ()):
-        raise DataError(f"{name}: there is no gold answer, expected a text or a list of texts")
-    golds = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list | tuple) else (value,)
-    for gold in golds:
-        if not isinstance(gold, str) or not gold.strip():
-            raise DataError(f"{name}: every gold answer must be text that is not blank, got {value!r:.80}")
-    return golds
-
-
 def checked_text(value: Any, name: str) -> str:
     """Text that is not blank, as it stands; raises `DataError` naming the field."""
     if not isinstance(value, str) or not value.strip():
@@ -109,7 +99,7 @@ def _plain(row: Mapping[str, Any], columns: Columns, default_id: str) -> Questio
     return Question(
         id=checked_id(row.get(columns.id or "id"), default_id),
         question=checked_text(row[question], question),
-        golds=checked_golds(row[answers], answers),
+        golds=needed_golds(row[answers], answers),
         group="all" if group is None else checked_text(row[group], group),
         needs_search=_needs(row.get("needs_search")),
         meta={name: value for name, value in row.items() if name not in used},
@@ -126,7 +116,7 @@ def _of_verl(row: Mapping[str, Any], columns: Columns, default_id: str, taken: C
     group = checked_text(row.get(columns.group or "data_source") or "all", columns.group or "data_source")
     asked = row.get(columns.question or "question") or extra.get("question") or messages[-1]["content"]
     question = checked_text(asked, "question")
-    golds = row[columns.answers] if columns.answers else _ground_truth(row["reward_model"])
+    golds = row[columns.answers] if columns.answers else row["reward_model"].get("ground_truth")
     used = (*_OF_VERL, "id", "question", "data_source", *ANSWERS, *vars(columns).values())
     meta = {name: value for name, value in row.items() if name not in used}
     # where extra_info is a struct, every row has the keys of all
@@ -135,7 +125,7 @@ def _of_verl(row: Mapping[str, Any], columns: Columns, default_id: str, taken: C
     return Question(
         id=_verl_id(extra.get("id") if id is None else id, group, extra.get("index"), default_id, taken),
         question=question,
-        golds=checked_golds(golds, columns.answers or "reward_model.ground_truth"),
+        golds=needed_golds(golds, columns.answers or "reward_model.ground_truth"),
         group=group,
         messages=None if is_question_alone else messages,
         needs_search=_needs(extra.get("needs_search")),
@@ -159,11 +149,6 @@ def _messages(prompt: Any) -> tuple[Message, ...]:
         raise DataError(f"prompt: expected a list of messages that ends with the user's, got {prompt!r:.80}")
     checked_text(turns[-1]["content"], "prompt")
     return tuple({"role": turn["role"], "content": turn["content"]} for turn in turns)
-
-
-def _ground_truth(reward_model: Mapping[str, Any]) -> Any:
-    truth = reward_model.get("ground_truth")
-    return truth.get("target") if isinstance(truth, Mapping) else truth  # Search-R1 wraps them
 
 
 def _needs(value: Any) -> bool | tuple[bool, ...] | None:

@@ -25,9 +25,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ...answers import needed_golds
 from ...errors import ConfigError, DataError
 from .question import Question
-from .question_rows import checked_golds, checked_id, checked_text, file_rows, hub_rows
+from .question_rows import checked_id, checked_text, file_rows, hub_rows
 
 Row = Mapping[str, Any]
 
@@ -222,7 +223,7 @@ def _question(questions: QuestionSet, row: Any, number: int) -> Question | None:
         return None
     is_flashrag = _FLASHRAG in row
     asked = questions.question if questions.question in row else "question"
-    golds = checked_golds(row[_FLASHRAG] if is_flashrag else questions.golds(row), f"answer of {questions.name}")
+    golds = needed_golds(row[_FLASHRAG] if is_flashrag else questions.golds(row), f"answer of {questions.name}")
     metadata = row.get("metadata")
     further = {**metadata, **row} if isinstance(metadata, Mapping) else row
     return Question(

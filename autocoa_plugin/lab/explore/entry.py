@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...answers import gold_answers
 from ...errors import DataError
 
 _MAX_EXTRA_CHARS = 2000
@@ -154,15 +154,10 @@ def object_of(row: Any, place: str) -> Row:
     return row
 
 
-# Gold answers as any project writes them, as a list of texts; and the question inside a prompt.
-#
-# "Paris"   ["Paris", "Paname"]   {"target": ["Paris"]}   "['Paris' 'Paname']"   "array(['Paris'], dtype=object)"
+# Gold answers, and the question inside a prompt.
 
 
-_KEYS = ("target", "ground_truth", "golds", "golden_answers", "answers", "answer", "value")
 _MAX_QUESTION_CHARS = 2000
-_ARRAY = re.compile(r"array\(\s*(\[.*?\])(?:,\s*dtype=\w+)?\s*\)", re.DOTALL)
-_QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 _ASKED = re.compile(r"\bQuestion:[ \t]*(\S.*)")
 # the lines or tags at which the speaker changes, special tokens spelled out or left out
 _SPEAKER = re.compile(
@@ -173,28 +168,11 @@ _END = re.compile(r"<\|im_end\|>|<\|eot_id\|>")
 
 
 def golds_of(value: Any) -> list[str]:
-    """Gold answers as texts; [] for None. What is not understood is shown as it stands."""
-    if value is None:
-        return []
-    if isinstance(value, Mapping):
-        inner = next((value[name] for name in _KEYS if value.get(name) is not None), None)
-        return golds_of(list(value.values()) if inner is None else inner)
-    if isinstance(value, list | tuple):
-        return [gold for each in value for gold in golds_of(each)]
-    return _golds_of_text(value) if isinstance(value, str) else [str(value)]
-
-
-def _golds_of_text(text: str) -> list[str]:
-    stripped = _ARRAY.sub(r"\1", text.strip())
-    if not stripped.startswith(("[", "{")):
-        return [text]
-    quoted = _QUOTED.findall(stripped)
-    if quoted and not _QUOTED.sub("", stripped).strip("[] \n"):  # numpy's str: no commas, which Python would join
-        return [first or second for first, second in quoted]
+    """Gold answers as texts; [] for none. Those that training and evaluation refuse are shown as they stand."""
     try:
-        return golds_of(ast.literal_eval(stripped))
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return [text]
+        return list(gold_answers(value, "golds"))
+    except DataError:
+        return [as_text(value)]
 
 
 def question_of(prompt: str) -> str:

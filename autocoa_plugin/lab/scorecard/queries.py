@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...answers import needed_golds
 from ...data.record_files import json_rows, write_json_lines
 from ...dump import read_dump
 from ...errors import ConfigError, DataError, nearest
@@ -132,15 +133,6 @@ def last_action(prefix: str, protocol: Protocol, place: str) -> Action:
     return action
 
 
-def checked_golds(value: Any, place: str) -> tuple[str, ...]:
-    """Gold answers as strings that are not blank; raises `DataError` when there is none."""
-    golds = [value] if isinstance(value, str) else value
-    is_list = isinstance(golds, list | tuple) and bool(golds)
-    if not is_list or not all(isinstance(gold, str) and gold.strip() for gold in golds):
-        raise DataError(f"{place}: golds must be a list of strings that are not blank, got {value!r:.80}")
-    return tuple(golds)
-
-
 def _row(row: Any, protocol: Protocol, place: str) -> QueryRow:
     if not isinstance(row, dict):
         raise DataError(f"{place}: expected an object with {', '.join(_FIELDS)}, got {type(row).__name__} {row!r:.40}")
@@ -157,7 +149,7 @@ def _row(row: Any, protocol: Protocol, place: str) -> QueryRow:
     query = row.get("query", action.parameters)
     if not isinstance(query, str) or query.split() != action.parameters.split():
         raise DataError(f"{place}: query is {query!r:.80}, but prefix ends with the query {action.parameters!r:.80}")
-    golds = checked_golds(row.get("golds"), place)
+    golds = needed_golds(row.get("golds"), f"{place}: golds")
     return QueryRow(text["question"], text["prefix"], golds, action.parameters, text["group"], place)
 
 
@@ -196,7 +188,7 @@ def _queries_of(row: dict[str, Any], split: str, codec: Codec) -> Iterator[Query
         if segment.is_real_observation and segment.call is not None:
             # where the action lay in its turn is not known any more, nor asked for
             action = Action(segment.call.tool, segment.call.parameters, 0, 0)
-            golds = checked_golds(info.get("golds"), place)
+            golds = needed_golds(info.get("golds"), f"{place}: golds")
             yield Query(tuple(ids), action, golds, group, question, recorded_ids=segment.ids)
         ids.extend(segment.ids)
 

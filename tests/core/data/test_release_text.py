@@ -191,7 +191,7 @@ def test_what_else_a_row_has_is_kept_as_meta_and_golds():
         ({"messages": [{"role": "user", "content": "a"}]}, "at the end and after a question, got roles ['user']"),
         ({"prompt": "q", "response": None}, "response: must be text, got NoneType"),
         ({"response": "a"}, "prompt: must be a list of messages, got NoneType"),
-        ({"prompt": "q", "response": "a", "golds": "x"}, "golds: must be a list of texts, got 'x'"),
+        ({"prompt": "q", "response": "a", "golds": [True]}, "golds: gold answers must be text or numbers, got True"),
     ],
 )
 def test_a_row_of_another_layout_is_refused(row, message):

@@ -70,5 +70,5 @@ def test_compute_score_takes_metric_and_protocol_from_the_configuration():
 
 
 def test_compute_score_names_the_data_source_of_a_row_without_gold():
-    with pytest.raises(DataError, match="'nq' has no gold answer"):
+    with pytest.raises(DataError, match="'nq': ground_truth: there is no gold answer"):
         compute_score("nq", "x", [])

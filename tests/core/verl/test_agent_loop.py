@@ -15,6 +15,7 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
 import autocoa_plugin.verl_adapters.plugin  # noqa: F401  -- registers ${autocoa.file:...}
+from autocoa_plugin import rewards
 from autocoa_plugin.dump import read_dump
 from autocoa_plugin.errors import ReplayError, ToolError
 from autocoa_plugin.ledger import FIELDS
@@ -150,6 +151,31 @@ def test_very_different_trajectories_have_the_same_fields(world):
 def test_a_row_without_gold_answer_scores_nothing_and_is_counted(world, truth):
     output, _ = run(world, [SEARCH, ANSWER], reward_model={"ground_truth": truth})
     assert output.reward_score == 0.0 and output.extra_fields["reward_extra_info"]["missing_gold"] == 1.0
+
+
+@pytest.mark.parametrize("truth", [True, [["Sithland"]], {"text": "Sithland"}])
+def test_a_gold_answer_that_cannot_be_read_costs_no_other_rollout(world, truth):
+    output, _ = run(world, [SEARCH, ANSWER], reward_model={"ground_truth": truth})
+    assert output.reward_score == 0.0 and output.extra_fields["reward_extra_info"]["missing_gold"] == 1.0
+
+
+@pytest.mark.parametrize(("truth", "acc"), [(72, 0.0), ([72.0, "Sithland"], 1.0), ('["Spain", "Sithland"]', 1.0)])
+def test_a_number_and_a_list_in_a_text_are_gold_answers(world, truth, acc):
+    output, _ = run(world, [SEARCH, ANSWER], reward_model={"ground_truth": truth})
+    info = output.extra_fields["reward_extra_info"]
+    assert (info["acc"], info["missing_gold"]) == (acc, 0.0)
+
+
+def test_every_reward_has_the_keys_of_the_table(world, monkeypatch):
+    monkeypatch.setattr(rewards, "PARTS", (*rewards.PARTS, "brevity"))
+    shared_runtime(world[0], world[1]).environment = ScriptedEnvironment(lambda action: ReplayError("not on the tape"))
+    outputs = [
+        run(world, [ANSWER])[0],
+        run(world, [ANSWER], reward_model={"ground_truth": None})[0],
+        run(world, [SEARCH])[0],
+    ]
+    assert [output.extra_fields["reward_extra_info"]["brevity"] for output in outputs] == [0.0] * 3
+    assert outputs[2].extra_fields[FATAL] == "not on the tape"
 
 
 def test_search_r1s_form_of_gold_answers_is_read(world):

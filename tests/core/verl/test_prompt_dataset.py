@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -142,6 +143,31 @@ def test_any_two_launches_follow_one_order(prompts, step, steps_before, steps_af
         whole = launch(0, steps_before + steps_after)
         assert launch(steps_before * step, steps_after) == whole[steps_before * step :]
         assert sorted(order_of(prompts, plain(steps_before, step))) == list(range(prompts))
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_a_gold_answer_that_cannot_be_read_is_refused_with_its_row_when_the_data_set_is_loaded(files, suffix):
+    folder = files(BATCH)
+    rows = [
+        {"prompt": [{"role": "user", "content": "?"}], "data_source": "x", "reward_model": {"ground_truth": truth}}
+        for truth in ([["yes"]], [["yes"], ["no"]])
+    ]
+    data = data_config(folder)
+    if suffix == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), folder / "val.parquet")
+    else:
+        (folder / "val.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        data.val_files = f"{folder}/val.jsonl"
+    with pytest.raises(DataError, match=r"data.val_files: row 1: reward_model.ground_truth: gold answers must be text"):
+        make(data, is_train=False)
+
+
+def test_gold_answers_that_are_numbers_or_missing_are_read(files):
+    folder = files(BATCH)
+    row = {"prompt": [{"role": "user", "content": "?"}], "data_source": "x"}
+    rows = [{**row, "reward_model": {"ground_truth": truth}} for truth in (72, None)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "val.parquet")
+    assert make(data_config(folder), is_train=False)[0]["reward_model"]["ground_truth"] == 72
 
 
 def test_every_row_says_whether_it_is_trained_on_whatever_its_file_says(files):

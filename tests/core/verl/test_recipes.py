@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("verl", reason="needs the extra verl")
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from composed import compose_recipe
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
@@ -24,7 +26,7 @@ from verl.utils.dataset.rl_dataset import get_dataset_class
 import autocoa_plugin.verl_adapters.plugin  # noqa: F401  -- registers ${autocoa.file:...}
 from autocoa_plugin.assembly import build_real
 from autocoa_plugin.environments.cassette import CassetteEnvironment
-from autocoa_plugin.errors import ConfigError, TrainingError
+from autocoa_plugin.errors import ConfigError, DataError, TrainingError
 from autocoa_plugin.settings import (
     CassetteSettings,
     Phase,
@@ -256,6 +258,15 @@ def refused(recipe, overrides, message):
     with pytest.raises(ConfigError, match=message) as caught:
         preflight.check(compose_recipe(recipe, overrides))
     assert "\n" not in str(caught.value)
+
+
+def test_a_gold_answer_that_nobody_can_read_ends_the_launch_with_its_row(files, tmp_path):
+    rows = [{"reward_model": {"ground_truth": truth}} for truth in ([["a"]], None)]
+    pq.write_table(pa.Table.from_pylist(rows[::-1]), tmp_path / "golds.parquet")
+    overrides = [*files, f"data.train_files={tmp_path}/golds.parquet"]
+    message = r"^data.train_files=\S+/golds.parquet: row 2: reward_model.ground_truth: gold answers must be text"
+    with pytest.raises(DataError, match=message):
+        preflight.check(compose_recipe("rl_stage2_real", overrides))
 
 
 @pytest.mark.parametrize("recipe", RL_RECIPES)

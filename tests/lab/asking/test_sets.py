@@ -217,14 +217,14 @@ def test_any_data_set_in_a_plain_layout_is_read_through_the_library(tmp_path):
     ("name", "changes", "message"),
     [
         ("hotpotqa", {"answer": None}, "answer of hotpotqa: there is no gold answer"),
-        ("hotpotqa", {"answer": " "}, "answer of hotpotqa: every gold answer must be text"),
+        ("hotpotqa", {"answer": " "}, "answer of hotpotqa: there is no gold answer"),
         ("hotpotqa", {"question": " "}, "question: expected text that is not blank"),
-        ("triviaqa", {"answer": {"value": None, "aliases": []}}, "answer of triviaqa: every gold answer must be text"),
+        ("triviaqa", {"answer": {"value": None, "aliases": []}}, "answer of triviaqa: there is no gold answer"),
         ("popqa", {"possible_answers": "['pol']"}, "possible_answers: expected a JSON list in a text"),
         ("popqa", {"possible_answers": "[]"}, "answer of popqa: there is no gold answer"),
         ("bamboogle", {"Answer": None}, "answer of bamboogle: there is no gold answer"),
         ("bamboogle", {"Question": ""}, "Question: expected text"),
-        ("nq", {"answer": [["a"]]}, "answer of nq: every gold answer must be text"),
+        ("nq", {"answer": [["a"]]}, "answer of nq: gold answers must be text"),
     ],
 )
 def test_a_bad_row_of_a_set_is_named(name, changes, message, tmp_path):

@@ -17,7 +17,8 @@ from autocoa_plugin.lab.explore.entry import golds_of, question_of
         (["Paris", "Paname"], ["Paris", "Paname"]),
         ({"target": ["Paris"]}, ["Paris"]),
         ({"ground_truth": {"target": "Paris"}, "style": "rule"}, ["Paris"]),
-        ({"other": "Paris"}, ["Paris"]),
+        ({"other": "Paris"}, ['{"other": "Paris"}']),  # what nobody reads is shown as it stands
+        ([True, ["Paris"]], ['[true, ["Paris"]]']),
         (42, ["42"]),
         ("['Paris', \"it's\"]", ["Paris", "it's"]),
         ("['Paris' 'Pa, name']", ["Paris", "Pa, name"]),  # numpy's str

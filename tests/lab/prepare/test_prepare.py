@@ -143,7 +143,7 @@ def test_verls_data_set_reads_the_files_with_their_golds_and_split(tmp_path, tra
     import datasets
     from omegaconf import OmegaConf
 
-    from autocoa_plugin.rewards import gold_answers
+    from autocoa_plugin.rewards import golds_of_row
     from autocoa_plugin.verl_adapters.agent_loop import metadata_of
     from autocoa_plugin.verl_adapters.prompt_dataset import PromptDataset
 
@@ -160,7 +160,7 @@ def test_verls_data_set_reads_the_files_with_their_golds_and_split(tmp_path, tra
     )
     rows = PromptDataset(files["train"], None, config)
     assert len(rows) == 100 and rows[99]["raw_prompt"] == [{"role": "user", "content": "train 99?"}]
-    assert gold_answers(rows[99]["reward_model"]) == ["a"] and rows[99]["index"] == 99
+    assert golds_of_row(rows[99]["reward_model"], "") == ("a",) and rows[99]["index"] == 99
     assert metadata_of(rows[99], 1)["split"] == "train"
     held = PromptDataset(files["val"], None, config)
     assert metadata_of(held[2], 1)["split"] == "val" and held[2]["extra_info"]["id"] == "val2"

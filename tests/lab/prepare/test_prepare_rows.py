@@ -14,7 +14,7 @@ from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.lab.asking.questions import questions_identity, read_questions
 from autocoa_plugin.lab.prepare.prompt_rows import is_written_here, write_prompt_rows
-from autocoa_plugin.rewards import gold_answers
+from autocoa_plugin.rewards import golds_of_row
 
 KIPLING = Question("q1", "Who wrote it?", ("Kipling", "Rudyard Kipling"), "HotpotQA", meta={"level": "easy", "hops": 2})
 
@@ -51,7 +51,7 @@ def test_a_row_has_what_verl_and_our_agent_loop_read(tmp_path):
             "hops": 2,
         },
     }
-    assert gold_answers(row["reward_model"]) == ["Kipling", "Rudyard Kipling"]
+    assert golds_of_row(row["reward_model"], "") == ("Kipling", "Rudyard Kipling")
 
 
 def test_indices_count_the_rows_of_the_file_whatever_file_a_question_was_read_from(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import random
@@ -12,8 +13,15 @@ from gate_attempts import attempt, boxed, found, search
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.synthesize.gate import GateSettings
-from autocoa_plugin.lab.synthesize.gates_text import compression_ratio, foreign_letter_share, has_repeated_run, scripts
+from autocoa_plugin.lab.synthesize.gates_text import (
+    compression_ratio,
+    foreign_letter_share,
+    has_repeated_run,
+    scripts,
+    written_text,
+)
 
 DATA = Path(os.environ.get("AUTOCOA_REAL_DATA") or Path(__file__).parents[3] / "../shared/data")
 PASSAGES = DATA / "wiki_6k_corpus.jsonl"
@@ -174,3 +182,9 @@ def test_a_text_is_at_home_in_itself(text):
 @given(st.text(), st.text())
 def test_a_share_is_between_none_and_all(text, known):
     assert 0.0 <= foreign_letter_share(text, known) <= 1.0
+
+
+def test_a_protocol_of_an_unknown_name_is_refused_since_its_tags_would_be_read_as_words():
+    trajectory = attempt([boxed("Paris")]).sample.trajectory
+    with pytest.raises(ConfigError, match=r"'autocao'.*did you mean 'autocoa'"):
+        written_text(dataclasses.replace(trajectory, protocol="autocao"))
