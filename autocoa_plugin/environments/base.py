@@ -29,6 +29,7 @@ class Observation:
     `generation` is the body, with the closing tag when `is_closed` (its last token may carry text after the tag); the
     loop adds what is missing. `is_own`: the policy itself sampled it, so the log-probabilities are the policy's.
     `counts` is what this answer adds to the trajectory's, beside the call itself and its `seconds` and `cost`.
+    Raises `ValueError` or `TypeError` for an origin, an outcome or counts of another kind.
     """
 
     text: str
@@ -41,6 +42,12 @@ class Observation:
     is_closed: bool = False
     is_own: bool = True
     counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        # raised where an environment makes it, so the boundary records it as a failed call
+        Origin(self.origin), Outcome(self.outcome)
+        if not isinstance(self.counts, Counts):
+            raise TypeError(f"counts must be a trajectory.Counts, got {type(self.counts).__name__}")
 
 
 @dataclass

@@ -259,6 +259,15 @@ def test_an_empty_result_is_told_and_counted():
     assert trajectory.counts.empty_results == 1 and AUTOCOA.notices.empty_result in trajectory.segments[1].text
 
 
+@pytest.mark.parametrize("wrong", [{"origin": "web"}, {"outcome": "fine"}, {"counts": {"real_calls": 1}}])
+def test_an_environment_that_answers_in_words_of_its_own_is_a_failed_call(wrong):
+    def answer(_):
+        return Observation("x", **{"origin": Origin.REAL, **wrong})
+
+    trajectory, *_ = run([SEARCH.format("q"), ANSWER], ScriptedEnvironment(answer))
+    assert trajectory.counts.tool_errors == 1 and next(iter(wrong)) in str(trajectory.calls()[0].error).lower()
+
+
 def test_a_slow_tool_is_cut_off_after_the_call_timeout():
     class Sleeper:
         stops_at_observation = True

@@ -322,7 +322,7 @@ def test_without_a_source_one_line_says_what_is_missing(tmp_path, capsys):
     [
         ("", "holds no question"),
         ('{"id": "1", "answers": ["a"]}\n', ":1: there is no column 'question'; the row has id, answers"),
-        ('{"question": "Who?", "answers": [" "]}\n', ":1: answers: every gold answer must be text that is not blank"),
+        ('{"question": "Who?", "answers": [" "]}\n', ":1: answers: there is no gold answer"),
         ('{"question": "Who?", "answers": []}\n', ":1: answers: there is no gold answer"),
         ('{"question": "Who?", "answ', ":1: not a JSON object"),
     ],

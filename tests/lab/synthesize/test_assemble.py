@@ -176,7 +176,7 @@ def test_what_everything_cost_is_counted_rows_or_not(tmp_path):
     cost = run.cost
     assert (run.questions, run.begun, run.attempts) == (2, 2, 3)
     assert (cost.requests, cost.prompt_tokens, cost.sampled_tokens, cost.real_calls) == (6, 90, 120, 1)
-    assert (cost.money, cost.seconds) == (pytest.approx(0.03), pytest.approx(1.5))
+    assert (cost.cost, cost.seconds) == (pytest.approx(0.03), pytest.approx(1.5))
 
 
 ALL = [*act_pair(Q1), recalled(Q2), *think_pair(Q3), act(Q4, 1), recalled(Q4, "Rome"), searched(Q4), act(Q4)]
