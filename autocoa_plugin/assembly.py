@@ -51,8 +51,8 @@ def _calculator(settings: Settings, budget: Budget | None) -> Environment:
 
 
 def _search_tool(settings: Settings, budget: Budget | None) -> Environment:
-    from .environments.authors import build_world_model
     from .environments.router import Router, build_policy
+    from .environments.world_model import build_world_model
 
     routing, real = settings.routing, build_real(settings)
     if real is not None and not routing.imagines and routing.validation != "world_model":

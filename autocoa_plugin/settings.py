@@ -257,12 +257,14 @@ class DumpSettings:
 class ScorecardSettings:
     """Imagined against real observations during training: before the first step and then every `every` steps.
 
-    `queries` is a file of queries (`scorecard.queries`), of which the first `limit` of each group are used.
+    `queries` is a file of queries (`lab.scorecard.queries`), of which the first `limit` of each group are used.
+    `measured_by` is a class with `of(trainer)`, `is_due(step)`, `measure(step)` and `spent`, as `package.module:Name`.
     """
 
     queries: str
     every: int = 10
     limit: int = 100
+    measured_by: str = "autocoa_plugin.lab.scorecard.in_training:TrainingScorecard"
 
     def __post_init__(self) -> None:
         for name in ("every", "limit"):

@@ -11,7 +11,6 @@ None of them is shown the rollout's metadata; the chat model sees the query alon
 from __future__ import annotations
 
 import asyncio
-import os
 import typing
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -26,9 +25,8 @@ from ..protocol import Action, Protocol
 from ..settings import WorldModelSettings
 from ..tokenization import Codec
 from .base import Context
-from .world_model import WorldModel
 
-__all__ = ["Author", "ChatAuthor", "FrozenAuthor", "OwnAuthor", "build_world_model"]
+__all__ = ["Author", "ChatAuthor", "FrozenAuthor", "OwnAuthor"]
 
 
 class Author(typing.Protocol):
@@ -61,29 +59,6 @@ class OwnAuthor:
         sampling = imagination_sampling(self._settings, context.sampling)
         ids = imagination_ids(action, context)
         return await context.engine.generate(ids, max_tokens=max_tokens, stop=stop, sampling=sampling)
-
-
-def build_world_model(settings: WorldModelSettings) -> WorldModel:
-    """Build the world model of a recipe; no server is asked before the first observation.
-
-    Raises `ConfigError` when the variable of the API key is not set, or the prompt is unknown.
-    """
-    if settings.author == "self":
-        return WorldModel(OwnAuthor(settings), settings)
-    key = _api_key(settings)
-    author = FrozenAuthor(settings, key) if settings.author == "frozen" else ChatAuthor(settings, key)
-    return WorldModel(author, settings)
-
-
-def _api_key(settings: WorldModelSettings) -> str | None:
-    if settings.api_key_env is None:
-        return None
-    key = os.environ.get(settings.api_key_env)
-    if not key:
-        raise ConfigError(
-            f"world_model.api_key_env={settings.api_key_env}: the environment has no such variable, or an empty one"
-        )
-    return key
 
 
 # What an author that samples ids is given: where to go on, and how to sample.

@@ -45,7 +45,7 @@ class Observation:
 
     def __post_init__(self) -> None:
         # raised where an environment makes it, so the boundary records it as a failed call
-        Origin(self.origin), Outcome(self.outcome)
+        _ = Origin(self.origin), Outcome(self.outcome)
         if not isinstance(self.counts, Counts):
             raise TypeError(f"counts must be a trajectory.Counts, got {type(self.counts).__name__}")
 

@@ -10,20 +10,17 @@ injected like the text of a tool. Source: AutoCoA (arXiv:2503.06580), simulated 
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from ..engines.base import FinishReason, Generation
-from ..errors import EngineError, ToolTimeoutError, ToolUnavailableError
+from ..errors import ConfigError, EngineError, ToolTimeoutError, ToolUnavailableError
 from ..protocol import Action, Tool
 from ..settings import WorldModelSettings
 from ..trajectory import Origin, Outcome
+from .authors import Author, ChatAuthor, FrozenAuthor, OwnAuthor
 from .base import Context, Observation
 from .repair import Repaired, repair_ids, repair_text
-
-if TYPE_CHECKING:
-    from .authors import Author
-
 
 _MAX_STOPS = 4  # OpenAI's limit, and vLLM's server's; what is not stopped at is cut away (`repair.py`)
 
@@ -103,3 +100,26 @@ def _observation(repaired: Repaired, context: Context, kept: Generation | None, 
         is_own=is_own,
         counts=repaired.counts,
     )
+
+
+def build_world_model(settings: WorldModelSettings) -> WorldModel:
+    """Build the world model of a recipe; no server is asked before the first observation.
+
+    Raises `ConfigError` when the variable of the API key is not set, or the prompt is unknown.
+    """
+    if settings.author == "self":
+        return WorldModel(OwnAuthor(settings), settings)
+    key = _api_key(settings)
+    author = FrozenAuthor(settings, key) if settings.author == "frozen" else ChatAuthor(settings, key)
+    return WorldModel(author, settings)
+
+
+def _api_key(settings: WorldModelSettings) -> str | None:
+    if settings.api_key_env is None:
+        return None
+    key = os.environ.get(settings.api_key_env)
+    if not key:
+        raise ConfigError(
+            f"world_model.api_key_env={settings.api_key_env}: the environment has no such variable, or an empty one"
+        )
+    return key

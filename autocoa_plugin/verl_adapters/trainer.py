@@ -13,7 +13,7 @@ from typing import Any
 
 from verl.trainer.ppo.v1 import PPOTrainerSync, register_trainer
 
-from ..lab.scorecard.in_training import TrainingScorecard
+from ..lookup import named
 from . import observation_loss
 from .chain_output import raise_if_fatal
 from .run_ledger import RunLedger, WatchedBuffer, rows_of, step_metrics
@@ -51,7 +51,10 @@ class AutoCoATrainer(PPOTrainerSync):
             trainer.default_local_dir, first_step=self.global_steps + 1, starts_over=trainer.resume_mode == "disable"
         )
         observation_loss.install(self)
-        self.scorecard = None if self.settings.scorecard is None else TrainingScorecard.of(self)
+        scorecard = self.settings.scorecard
+        self.scorecard = (
+            None if scorecard is None else named(scorecard.measured_by, where="scorecard.measured_by").of(self)
+        )
 
     def on_train_begin(self) -> None:
         """Measure the scorecard of the model that training starts from; a resumed run has its own already."""

@@ -20,8 +20,8 @@ from autocoa_plugin import Codec, Limits, Role, Source, Trajectory, rollout
 from autocoa_plugin.engines.base import Engine, Generation, Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
 from autocoa_plugin.engines.streaming import StreamingEngine
-from autocoa_plugin.environments.authors import build_world_model
 from autocoa_plugin.environments.base import Environment
+from autocoa_plugin.environments.world_model import build_world_model
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.evaluate.judge import Judge, JudgeSettings, Verdict
 from autocoa_plugin.runs.vllm_server import SERVED_NAME, vllm_server

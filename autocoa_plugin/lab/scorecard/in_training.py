@@ -21,7 +21,7 @@ from typing import Any
 
 from ...assembly import build_real
 from ...engines.base import Sampling
-from ...environments.authors import build_world_model
+from ...environments.world_model import build_world_model
 from ...errors import ConfigError
 from ...ledger import LedgerEntry
 from ...protocol import get_protocol

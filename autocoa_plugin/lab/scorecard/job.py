@@ -116,7 +116,7 @@ async def judge_model(model: str, job: Job, real: Environment | None) -> JudgedM
     Raises `ConfigError` for a folder without model, `EngineError` when the server fails, and `AutoCoAError` with the
     first message when not one query could be compared.
     """
-    from ...environments.authors import build_world_model
+    from ...environments.world_model import build_world_model
 
     async with _engine(model, job) as (engine, tokenizer, scorer):
         if job.check_tokenizer:

@@ -19,12 +19,11 @@ from autocoa_plugin.environments.authors import (
     FrozenAuthor,
     OwnAuthor,
     PerLoop,
-    build_world_model,
     check_tokenizer,
     spell_prompt,
 )
 from autocoa_plugin.environments.base import Context, answer_safely
-from autocoa_plugin.environments.world_model import WorldModel
+from autocoa_plugin.environments.world_model import WorldModel, build_world_model
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.prompts import IMAGINE_SEARCH
 from autocoa_plugin.protocol import Action

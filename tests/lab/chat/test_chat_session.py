@@ -15,7 +15,7 @@ from rich.console import Console
 from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.dump import read_dump
 from autocoa_plugin.engines.base import Sampling
-from autocoa_plugin.environments.authors import build_world_model
+from autocoa_plugin.environments.world_model import build_world_model
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.prompting import Prompting
 from autocoa_plugin.lab.asking.question import Question

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from autocoa_plugin.engines.base import FinishReason, Generation
-from autocoa_plugin.environments.authors import build_world_model
 from autocoa_plugin.environments.base import Observation
+from autocoa_plugin.environments.world_model import build_world_model
 from autocoa_plugin.errors import AutoCoAError, ConfigError
 from autocoa_plugin.lab.scorecard.imagine import (
     Compared,
