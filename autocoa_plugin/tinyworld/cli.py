@@ -239,9 +239,13 @@ def _progress(console: Any) -> Iterator[Progress]:
     """One bar, whose text is the part of the work; nothing where the output is no terminal."""
     from transformers.utils import logging
 
-    from ..runs.progress import progress_bar
+    from ..runs.progress import ShownProgress
 
     logging.disable_progress_bar()  # "Loading weights" is over before it can be read
-    with progress_bar(console=console, transient=True) as bar:
-        task = bar.add_task("loading the model", total=None)
-        yield lambda part, done, total: bar.update(task, description=part, completed=done, total=total or None)
+    with ShownProgress("loading the model", has_lines=False, console=console, transient=True) as shown:
+
+        def show(part: str, done: int, total: int) -> None:
+            shown.say(part)
+            shown.show(done, total)
+
+        yield show

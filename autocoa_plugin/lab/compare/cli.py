@@ -116,7 +116,7 @@ def _check_alike(arguments: argparse.Namespace, summaries: tuple[Summary, Summar
         check_control(first, second)
     if not arguments.force:
         refuse(unlike(first, second, vary=arguments.vary, control=arguments.control))
-    return differences(first, second, but=())
+    return differences(first.flat, second.flat)
 
 
 def _read_side(folder: ResultsFolder) -> Side:
@@ -145,7 +145,8 @@ def _json(
         return {"folder": str(folder.path), "method": summary.method, "fingerprint": summary.fingerprint.digest}
 
     runs = {name: run(*each) for name, each in zip("AB", zip(folders, summaries, strict=True), strict=True)}
-    row = {**comparison.to_dict(), "runs": runs, "differences": {key: list(each) for key, each in differing.items()}}
+    values = {key: [each.fingerprint.flat.get(key) for each in summaries] for key in differing}
+    row = {**comparison.to_dict(), "runs": runs, "differences": values}
     return json.dumps(row, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

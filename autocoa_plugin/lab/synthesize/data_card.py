@@ -17,7 +17,7 @@ from ... import __version__
 from ...config import to_mapping
 from ...data.record_files import read_records
 from ...data.records import PairRecord, Piece, Record, TextRecord
-from ...runs.identity import Fingerprint
+from ...runs.identity import Identity
 from .gates import GATES
 from .job import SynthesisJob
 from .provenance import Prompt, licences_of, public_name
@@ -40,7 +40,7 @@ class Run:
     """
 
     job: SynthesisJob
-    fingerprint: Fingerprint
+    fingerprint: Identity
     cot: Prompt
     coa: Prompt
     training: Prompt

@@ -81,7 +81,7 @@ def test_other_data_and_another_model_are_refused(sft, tmp_path):
     guard_resume(sft(), "sft")
     save_checkpoint(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"id": 1}\n')
-    with pytest.raises(ConfigError, match=r"another experiment: content of data.train_files=\[\"sha256:"):
+    with pytest.raises(ConfigError, match=r"was made with content of data.train_files=\[\"sha256:"):
         guard_resume(sft(), "sft")
     (tmp_path / "rows.jsonl").write_text("{}\n")
     (tmp_path / "model" / "config.json").write_text('{"a": 1}')
@@ -239,7 +239,7 @@ def test_two_processes_do_not_train_in_one_folder(sft, tmp_path):
     command = [sys.executable, "-c", _HOLD, str(tmp_path / "config.yaml")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match=rf"in use by another training process \(pid {other.pid}\)"):
+        with pytest.raises(ConfigError, match=rf"in use by another process \(pid {other.pid}\)"):
             guard_resume(sft(), "sft")
         other.kill()
     time.sleep(0.01)

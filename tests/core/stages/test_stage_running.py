@@ -219,7 +219,7 @@ def test_a_folder_that_another_process_is_making_is_refused(folder, monkeypatch)
     )
     try:
         wait_for_step(folder / "out" / "one" / "launches" / "000" / "metrics.jsonl", 1)
-        with pytest.raises(ConfigError, match=r"out/one is being made by another process"):
+        with pytest.raises(ConfigError, match=r"out/one is in use by another process"):
             run(folder, "one")
     finally:
         process.terminate()
