@@ -2,7 +2,7 @@
 
     Summary ── groups ── "all"   ── metrics ── "exact_match" ── mean 0.71, 95 % interval 0.66 to 0.75, n 300
             │         └─ "2hop"  ── ...
-            ├─ fingerprint: what the numbers depend on (`fingerprint.py`)
+            ├─ fingerprint: what the numbers depend on (`runs.identity`)
             └─ training: what the checkpoint had cost, where that was told
 
 How it is computed from samples: `measure.py`; shown: `table.py`, the report. All shares are between 0 and 1.

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocoa_plugin.runs.files import write_json
 from autocoa_plugin.runs.identity import (
+    Identity,
     decisive,
     describe,
     differences,
@@ -136,8 +136,8 @@ def test_tuples_and_lists_are_the_same_after_a_file():
     assert differences({"a": [1, 2]}, {"a": (1, 2)}) == {}
 
 
-def test_a_json_file_is_replaced_as_a_whole(tmp_path):
-    write_json(tmp_path / "a.json", {"x": 1})
-    write_json(tmp_path / "a.json", {"x": 2})
-    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_text() == '{\n "x": 2\n}\n'
+def test_an_identity_is_flat_without_what_is_not_set():
+    identity = Identity({"count": 2}, {"judge": None}, {"top_k": 3, "a": None}, {}, {}, {}, {"content": "m"})
+    assert identity.flat == {"questions.count": 2, "world.top_k": 3, "model.content": "m"}
+    other = {"questions.count": 2, "world.top_k": 5}
+    assert differences(identity.flat, other, but=("model.*",)) == {"world.top_k": ("3", "5")}
