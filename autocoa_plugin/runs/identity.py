@@ -77,7 +77,7 @@ def differences(
 
 def describe(different: Mapping[str, tuple[str, str]], *, shown: int = 12, here: str = "here") -> str:
     """Say the first differences: "optim.lr=5e-05 (here 0.0001), seed=1 (here 2) and 4 more"."""
-    parts = [f"{key}={_short(old)} ({here} {_short(new)})" for key, (old, new) in list(different.items())[:shown]]
+    parts = [f"{key}={shortened(old)} ({here} {shortened(new)})" for key, (old, new) in list(different.items())[:shown]]
     more = f" and {len(different) - shown} more" if len(different) > shown else ""
     return ", ".join(parts) + more
 
@@ -113,7 +113,8 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """Cut a value that is too long for a sentence: "sha256:4041cca2...dc27f856"."""
     return text if len(text) <= 48 else f"{text[:36]}...{text[-9:]}"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...answers import METRICS
 from ...errors import ConfigError, DataError, nearest
-from ...runs.identity import PARTS, Identity, differences
+from ...runs.identity import PARTS, Identity, differences, shortened
 from ..asking.player import Sample
 from ..evaluate.measure import JUDGE, by_question, metric_mean, numbers_of
 from ..evaluate.summary import ALL, Interval
@@ -148,7 +148,6 @@ Differences = Mapping[str, tuple[str, str]]
 """What differs, as "part.key": (first, second), both as JSON or "nothing"."""
 
 _CONTROL = ("world", "prompt")
-_LONGEST_VALUE = 40
 
 
 def check_vary(vary: Sequence[str], first: Identity, second: Identity) -> None:
@@ -190,8 +189,4 @@ def refuse(found: Differences) -> None:
 
 def difference_lines(found: Differences) -> list[str]:
     """Spell differences: "world.top_k: 3 against 5"."""
-    return [f"{key}: {_short(left)} against {_short(right)}" for key, (left, right) in found.items()]
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+    return [f"{key}: {shortened(left)} against {shortened(right)}" for key, (left, right) in found.items()]
