@@ -83,8 +83,7 @@ def build_retriever(settings: SearchSettings) -> Retriever:
     if settings.backend == "index":
         from .retrieval.index_build import open_or_build
 
-        corpus = str(settings.corpus)
-        return open_or_build(corpus, settings.index_dir or f"{corpus}.index")
+        return open_or_build(str(settings.corpus), settings.index_folder)
     if settings.backend == "duckduckgo":
         from .retrieval.web import WebRetriever
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import DataError
-from .runs.files import write_atomically
+from .runs.files import write_json
 from .trajectory import Role, Summable, Trajectory
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Ledger:
 
     def save(self, path: str | Path) -> None:
         """Write the file; a reader sees the old one or the new one whole."""
-        write_atomically(Path(path), json.dumps(self.to_dict(), indent=1) + "\n")
+        write_json(Path(path), self.to_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Ledger:

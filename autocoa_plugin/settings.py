@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from .config import from_mapping, positive, require
@@ -239,6 +240,11 @@ class SearchSettings:
         for name in ("top_k", "max_concurrency", "max_attempts", "cache_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"search.{name} must be >= 1, got {getattr(self, name)}")
+
+    @property
+    def index_folder(self) -> Path:
+        """Where the embedded index over `corpus` stands."""
+        return Path(self.index_dir or f"{self.corpus}.index")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from autocoa_plugin.lab.evaluate.table import actions_table, summary_table
 from autocoa_plugin.lab.explore.explore import ExploreJob, write_explorer
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.rewards import RewardConfig
-from autocoa_plugin.runs.identity import Fingerprint
+from autocoa_plugin.runs.identity import Identity
 from autocoa_plugin.testing import CharTokenizer
 from autocoa_plugin.trajectory import Origin
 
@@ -42,7 +42,7 @@ ARTICLES = {
     "Emma": "Emma is by Jane Austen, of Steventon.",
 }
 # what the numbers depend on, so that `autocoa compare` and the report can refuse unlike ones
-FINGERPRINT = Fingerprint(
+FINGERPRINT = Identity(
     questions={"count": 3}, metric={}, world={"environment": "shelf"}, protocol={}, prompt={}, sampling={}, model={}
 )
 ABOUT = {

@@ -16,7 +16,7 @@ from autocoa_plugin.lab.evaluate.summary import ByActions, Deciding, Ending, Gro
 from autocoa_plugin.lab.scorecard.imagine import MEASURES
 from autocoa_plugin.lab.scorecard.scorecard import Estimate, GroupCard, ScoreCard
 from autocoa_plugin.ledger import Ledger, LedgerEntry
-from autocoa_plugin.runs.identity import Fingerprint
+from autocoa_plugin.runs.identity import Identity
 
 WORLD = {"environment": "search", "corpus_sha256": "ab12", "top_k": 3, "limits": {"max_actions": 5}}
 NO_WORLD = {"environment": "none", "limits": {"max_actions": 0}}
@@ -64,9 +64,9 @@ def summary(made: Made) -> Summary:
     )
 
 
-def fingerprint(made: Made) -> Fingerprint:
+def fingerprint(made: Made) -> Identity:
     """All parts alike but world, prompt and model."""
-    return Fingerprint(
+    return Identity(
         questions={"source": "val.parquet", "sha256": "cd34", "count": 400},
         metric={"version": 1},
         world=made.world,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from autocoa_plugin.lab.evaluate.measure import summarize
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder
 from autocoa_plugin.lab.evaluate.summary import Summary
 from autocoa_plugin.rewards import Reward
-from autocoa_plugin.runs.identity import Fingerprint
+from autocoa_plugin.runs.identity import Identity
 from autocoa_plugin.trajectory import Call, Counts, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory
 
 _COUNTED = {"real": "real_calls", "cache": "cached_calls", "replay": "replayed_calls", "world_model": "simulated_calls"}
@@ -69,7 +69,7 @@ def _observation(origin: str, error: str | None) -> Segment:
     return Segment(Role.OBSERVATION, Source.ENVIRONMENT, (2,), "document", call=call)
 
 
-def made_fingerprint(**parts: dict[str, Any]) -> Fingerprint:
+def made_fingerprint(**parts: dict[str, Any]) -> Identity:
     """A fingerprint; `parts` are joined with the default of the same name."""
     default: dict[str, dict[str, Any]] = {
         "questions": {"sha256": "q"},
@@ -80,7 +80,7 @@ def made_fingerprint(**parts: dict[str, Any]) -> Fingerprint:
         "sampling": {"temperature": 0.0},
         "model": {"name": "tiny"},
     }
-    return Fingerprint(**{name: {**each, **parts.get(name, {})} for name, each in default.items()})
+    return Identity(**{name: {**each, **parts.get(name, {})} for name, each in default.items()})
 
 
 def made_summary(samples: Sequence[Sample], *, per_question: int = 1, method: str = "SFT-1", **parts: Any) -> Summary:
@@ -102,3 +102,21 @@ def made_folder(path: Path, samples: Sequence[Sample], **more: Any) -> ResultsFo
     folder.samples.write_text("".join(json_line(each.to_row()) for each in samples), encoding="utf-8")
     folder.summary.write_text(json.dumps(made_summary(samples, **more).to_dict()), encoding="utf-8")
     return folder
+
+
+def without_times(content: Any) -> Any:
+    """Take from a row or a summary what depends on when and beside whom a question was asked.
+
+    That is seconds and dates, and whether a real answer came from the tool or from the cache that all questions of a
+    session share: "real" and "cache" count as one, and its price is left out.
+    """
+    if isinstance(content, Mapping):
+        kept = {name: without_times(value) for name, value in content.items() if name not in _TIMES}
+        if "real_calls" in kept:
+            # of a summary they are means: their sum is the same number but for the last bit
+            kept["real_calls"] = round(kept["real_calls"] + kept.pop("cached_calls", 0), 9)
+        return {**kept, "origin": "real"} if kept.get("origin") == "cache" else kept
+    return [without_times(each) for each in content] if isinstance(content, list | tuple) else content
+
+
+_TIMES = ("seconds", "tool_seconds", "engine_seconds", "created", "cost")

@@ -10,8 +10,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from made_samples import without_times
+
 from autocoa_plugin.cli import main
-from autocoa_plugin.runs.folder import without_times
 from autocoa_plugin.tinyworld import generate, validation_questions
 from autocoa_plugin.tinyworld.base_model import export_base
 from autocoa_plugin.tinyworld.sockets import write_settings

@@ -147,7 +147,7 @@ def merge(out: str | Path, inputs: Sequence[str | Path], *, prefer: Preference |
     with ExitStack() as stack:
         tapes = [stack.enter_context(Tape.play(path)) for path in inputs]
         for tape in tapes[1:]:
-            check(tape.header, asdict(tapes[0].header), tape.path, other=f"in {tapes[0].path}")
+            check(tape.header, asdict(tapes[0].header), tape.path, here=f"in {tapes[0].path}")
         merged, target = Merged(), stack.enter_context(new_tape(out, tapes[0].header))
         for tape in tapes:
             for entry in tape.entries():

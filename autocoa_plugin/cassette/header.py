@@ -1,4 +1,4 @@
-"""What recorded answers depend on; a tape serves only the configuration whose answers it holds.
+"""What recorded answers depend on: a tape serves only the configuration whose answers it holds.
 
 protocol  how documents are spelled                 "autocoa"
 backend   which tool was asked                      "index"
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
+from ..runs import identity
 
 if TYPE_CHECKING:
     from ..settings import SearchSettings
@@ -38,7 +39,7 @@ def describe(protocol: str, search: SearchSettings) -> Header:
 def corpus_identity(search: SearchSettings) -> str:
     """Name what is searched: the SHA-256 of the embedded index's corpus, a server's URL without credentials, "web"."""
     if search.backend == "index":
-        return f"sha256:{_corpus_sha256(search)}"
+        return _indexed_corpus(search)
     if search.backend == "duckduckgo":
         return "web"
     url = urlsplit(str(search.url))
@@ -46,32 +47,24 @@ def corpus_identity(search: SearchSettings) -> str:
     return url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def check(tape: Header, expected: Mapping[str, object], path: Path, *, other: str = "as configured here") -> None:
+def check(tape: Header, expected: Mapping[str, object], path: Path, *, here: str = "here") -> None:
     """Refuse, with a `ConfigError` that names every differing field, a tape that was made with something else.
 
-    `other` says where the expected values stand.
+    `here` says where the expected values stand.
     """
-    made = asdict(tape)
-    differing = [f"{name} {made[name]!r}, not {value!r}" for name, value in expected.items() if made[name] != value]
-    if differing:
-        raise ConfigError(
-            f"the cassette {path} was recorded with {'; '.join(differing)} {other}: they do not belong together"
-        )
+    made = {name: value for name, value in asdict(tape).items() if name in expected}
+    if found := identity.differences(made, expected):
+        differing = identity.describe(found, here=here)
+        raise ConfigError(f"the cassette {path} was recorded with {differing}: they do not belong together")
 
 
-def _corpus_sha256(search: SearchSettings) -> str:
-    from ..retrieval.index import describe, is_current, load
+def _indexed_corpus(search: SearchSettings) -> str:
+    from ..retrieval.index import corpus_sha256
 
-    corpus = Path(str(search.corpus))
-    folder = Path(search.index_dir or f"{corpus}.index")  # as assembly.build_retriever
-    # an index knows the digest of its corpus: nobody reads gigabytes once more to open a tape
-    built = load(folder) if is_current(folder, corpus) else None
-    if built is not None:
-        return built.corpus_sha256
     try:
-        return describe(corpus).corpus_sha256
+        return f"sha256:{corpus_sha256(Path(str(search.corpus)), search.index_folder)}"
     except OSError as error:
         raise ConfigError(
-            f"search.corpus={str(corpus)!r} cannot be read ({error.strerror}): nothing tells whether the cassette was "
-            "recorded from it; a replay needs no corpus, leave `search` out"
+            f"search.corpus={search.corpus!r} cannot be read ({error.strerror}): nothing tells whether the cassette "
+            "was recorded from it; a replay needs no corpus, leave `search` out"
         ) from error

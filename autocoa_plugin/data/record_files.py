@@ -8,13 +8,13 @@ What a row looks like is told in `row_format.py`.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, nearest
+from ..runs.files import replacement
 from .parquet import read_parquet, write_parquet
 from .records import Record
 from .row_format import record_of_row, row_of_record
@@ -106,13 +106,8 @@ def write_records(records: Iterable[Record], path: str | Path) -> int:
     """
     path = Path(path)
     write, written = _WRITERS[_check_suffix(path)], _Checked(records)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
+    with replacement(path) as unfinished:
         write(written, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return len(written.places)
 
 

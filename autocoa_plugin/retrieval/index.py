@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import json
 import os
 import shutil
@@ -17,12 +16,14 @@ import threading
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tantivy
 
 from ..errors import ConfigError, ToolResponseError
+from ..runs.files import write_json
+from ..runs.identity import file_sha256
 from .base import Document, check_top_k, encodable
 
 
@@ -200,9 +201,7 @@ def engine_version() -> str:
 
 def describe(corpus: Path, passages: int = 0) -> Manifest:
     """Describe a corpus as it is now; reads the file once, for its SHA-256."""
-    status = corpus.stat()
-    with open(corpus, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    status, digest = corpus.stat(), file_sha256(corpus)
     return Manifest(engine_version(), ANALYZER_NAME, status.st_size, status.st_mtime_ns, digest, passages)
 
 
@@ -217,7 +216,7 @@ def load(folder: Path) -> Manifest | None:
 
 def save(manifest: Manifest, folder: Path) -> None:
     """Write the manifest into an index folder."""
-    (folder / FILE_NAME).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+    write_json(folder / FILE_NAME, asdict(manifest))
 
 
 def is_current(folder: Path, corpus: Path) -> bool:
@@ -236,4 +235,13 @@ def is_current(folder: Path, corpus: Path) -> bool:
         return False
     if status.st_mtime_ns == manifest.corpus_mtime_ns:
         return True
-    return replace(describe(corpus), corpus_mtime_ns=0, passages=0) == replace(manifest, corpus_mtime_ns=0, passages=0)
+    return file_sha256(corpus) == manifest.corpus_sha256
+
+
+def corpus_sha256(corpus: Path, folder: Path) -> str:
+    """The SHA-256 of a corpus, from its index in `folder` where that is current: it may be gigabytes.
+
+    Raises `OSError` when the corpus has to be read and cannot.
+    """
+    manifest = load(folder) if is_current(folder, corpus) else None
+    return file_sha256(corpus) if manifest is None else manifest.corpus_sha256

@@ -13,14 +13,15 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import tantivy
-from filelock import FileLock
 
 from ..errors import ConfigError, DataError
+from ..runs.folder import claimed
 from ..runs.progress import followed
 from .base import Document, encodable, split_contents
 from .index import (
@@ -68,9 +69,8 @@ def open_or_build(
     return shared_index(folder)
 
 
-def _lock(folder: Path) -> FileLock:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder.with_name(folder.name + ".lock"))
+def _lock(folder: Path) -> AbstractContextManager[None]:
+    return claimed(folder, folder.with_name(folder.name + ".lock"), waits=True)
 
 
 def _build(corpus: Path, folder: Path, threads: int, writer_bytes: int, progress: bool) -> int:

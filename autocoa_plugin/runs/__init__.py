@@ -1,9 +1,15 @@
-"""Launching training programs as processes of their own, watched from outside.
+"""Runs of every kind: what they were made with, whether they may go on, what is kept of them, how far they are.
 
 | file | answers |
 |---|---|
-| `process` | one launched process: log file, interruption, clear failure |
-| `progress` | how far it has come |
-| `memory` | how much memory all processes take together |
-| `metrics` | what verl's file logger wrote, one line per step |
+| `identity` | what a run was made with (`Identity`, `decisive`, fingerprints of files and models), `differences` of two |
+| `folder` | who may write a folder, whether a run may go on in it, how long it has taken: `claimed`, `begin`, `end_session` |
+| `files` | files that are whole or not there at all: `write_json`, `replacing`, `exchanging` |
+| `log` | finished items, a line of JSON each, found again after a crash: `LineLog` |
+| `progress` | how far it has come: a bar, or a line per tenth |
+| `workers` | many at a time, until all are done or a signal stops them; what an engine refuses |
+| `process` | a training program in a process of its own: its log, its end, its memory, verl's metrics |
+| `vllm_server` | a vLLM server of our own |
+
+Used by stages, evaluation, synthesis, scorecard, cassettes, the index and verl's own launcher; knows none of them.
 """

@@ -1,15 +1,21 @@
-"""Files that are whole or not there at all, whoever reads them while they are written."""
+"""Write files that are whole or not there at all, whoever reads them while they are written; read JSON.
+
+    write_atomically, write_json    a text, a JSON file
+    replacing, replacement          a file that is written piece by piece, as an open file or under a temporary name
+    exchanging                      several files of one folder together
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
-import json
-import shutil
-from collections.abc import Callable, Iterator
+
+from ..errors import DataError
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -18,15 +24,38 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text)
 
 
+def write_json(path: Path, content: Any, *, allow_nan: bool = True) -> None:
+    """Write a JSON file; what JSON has no spelling for is written as text.
+
+    Without `allow_nan`, which other programs than Python's cannot read, raises `ValueError` for NaN and infinity.
+    """
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=allow_nan, default=str)
+    write_atomically(path, text + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raises `DataError` naming it when it is missing or broken."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is no readable JSON file: {error}") from error
+
+
 @contextmanager
 def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a file for writing (mode "w", UTF-8, or "wb") that takes the place of `path` when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    building = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
+    with replacement(path) as building, building.open(mode, encoding=encoding, newline=newline) as file:
+        yield file
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """Name a file to write that takes the place of `path` when the block ends well, and is removed when it does not."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
-        with building.open(mode, encoding=encoding, newline=newline) as file:
-            yield file
+        yield building
         building.replace(path)
     finally:
         building.unlink(missing_ok=True)

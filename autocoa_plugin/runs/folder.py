@@ -1,84 +1,134 @@
-"""May this run go on in this folder? `run.json` says what the folder is for, a lock that nobody else writes there.
+"""Folders that one run fills over several sessions: one process at a time, and only with what they were made with.
 
-    run.json   fingerprint, what the command is about, and the wall clock of earlier sessions
+    run.json   identity, what the command is about, and the wall clock of earlier sessions
+    .lock      held while a process writes there
 
-A folder serves one fingerprint: what it holds was made with it, and what is missing is asked with it. Folders of
-`autocoa evaluate` and of `autocoa synthesize` are alike in this.
+`autocoa evaluate` and `autocoa synthesize` have a `RunFolder`: `locked` ── `begin` ── ... ── `end_session`. Training
+stages and verl's own launcher keep descriptions of their own beside checkpoints; what they share is the lock (`claim`)
+and the sentence of a refusal (`check_same`).
 """
 
 from __future__ import annotations
 
-import json
+import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
-from filelock import FileLock, Timeout
-from ..errors import ConfigError
-from ..errors import DataError
-from .identity import describe
-from .identity import write_json
-from .identity import Fingerprint
-from .identity import differences
+from typing import Any, ClassVar
 
+from filelock import BaseFileLock, FileLock, Timeout
+
+from ..errors import ConfigError, DataError
+from .files import read_json, write_json
+from .identity import Identity, describe, differences
 
 SCHEMA_VERSION = 1
 _LOCK = ".lock"
 
 
-class RunFolder(Protocol):
-    """A folder that one run fills, over several sessions."""
+@dataclass(frozen=True)
+class RunFolder:
+    """The files that every run's folder has; `LOG` names the one that grows while a session lasts."""
 
-    @property
-    def path(self) -> Path:
-        """The folder."""
-        ...
+    path: Path
+    LOG: ClassVar[str]
 
     @property
     def run(self) -> Path:
-        """Its run.json."""
-        ...
+        """What the run is: identity, command, times; written before anything is asked."""
+        return self.path / "run.json"
 
     @property
     def log(self) -> Path:
-        """The file that grows while a session lasts, last changed when a session that died was alive."""
-        ...
+        """What is finished, a line each; last changed when a session that died was alive."""
+        return self.path / self.LOG
+
+    @property
+    def server_log(self) -> Path:
+        """What a vLLM server of our own has said."""
+        return self.path / "vllm.log"
+
+
+# Who writes: one process at a time.
+
+
+def claim(folder: Path, lock: Path, *, waits: bool = False) -> BaseFileLock | None:
+    """Hold `folder` by the file `lock` until it is released or this process ends; None on a file system without locks.
+
+    `waits`: until whoever holds it has finished. Raises `ConfigError` that names the other process, as far as known.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    held, owner = FileLock(lock, timeout=-1 if waits else 0), _owner(lock)
+    try:
+        held.acquire()
+    except Timeout as error:
+        pid = f" (pid {owner.read_text()})" if owner.is_file() else ""
+        raise ConfigError(f"{folder} is in use by another process{pid}; wait for it or end it") from error
+    except (OSError, NotImplementedError):
+        return None
+    with suppress(OSError):
+        owner.write_text(str(os.getpid()))
+    return held
+
+
+@contextmanager
+def claimed(folder: Path, lock: Path, *, waits: bool = False) -> Iterator[None]:
+    """Hold `folder` within the block, as `claim` does."""
+    held = claim(folder, lock, waits=waits)
+    try:
+        yield
+    finally:
+        if held is not None:
+            _owner(lock).unlink(missing_ok=True)
+            held.release()
 
 
 @contextmanager
 def locked(folder: RunFolder) -> Iterator[None]:
-    """Hold the folder, made when missing, for this process; raises `ConfigError` when another one writes it."""
+    """Hold a run's folder, made when missing, within the block; refuses one that holds something else."""
     _refuse_foreign(folder)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder.path / _LOCK, timeout=0):
-            yield
-    except Timeout as error:
-        raise ConfigError(f"{folder.path} is being written by another autocoa process") from error
+    with claimed(folder.path, folder.path / _LOCK):
+        yield
 
 
-def begin(folder: RunFolder, fingerprint: Fingerprint, about: Mapping[str, Any]) -> float:
+def _owner(lock: Path) -> Path:
+    # beside the lock, which older versions of filelock empty when they ask for it
+    return lock.with_suffix(".pid")
+
+
+def _refuse_foreign(folder: RunFolder) -> None:
+    path = folder.path
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path} is a file; results need a folder")
+    others = [each.name for each in path.iterdir() if not each.name.startswith(_LOCK)] if path.is_dir() else []
+    if others and not folder.run.is_file() and not (path / _LOCK).is_file():
+        raise ConfigError(f"{path} holds {sorted(others)[0]!r} and no results: choose another folder (-o)")
+
+
+# Whether it may go on, and for how long it has.
+
+
+def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, remedy: str) -> None:
+    """Raise `ConfigError` naming the keys in which what `folder` was made with differs from what is asked for now."""
+    if found := differences(old, new):
+        raise ConfigError(f"{folder} was made with {describe(found)}; {remedy}")
+
+
+def begin(folder: RunFolder, identity: Identity, about: Mapping[str, Any]) -> float:
     """Write run.json, or check the one that is there; returns the wall-clock seconds of earlier sessions.
 
-    `about` is stored beside the fingerprint and may differ from before. Raises `ConfigError` naming what differs when
-    the folder was made with another fingerprint, `DataError` when run.json cannot be read.
+    `about` is stored beside the identity and may differ from before. Raises `ConfigError` naming what differs when the
+    folder was made with another identity, `DataError` when run.json cannot be read.
     """
     before = read_run(folder)
     if before is not None:
-        _check_same(folder, before, fingerprint)
+        remedy = "choose another folder (-o), or ask for what it was made with"
+        check_same(folder.path, Identity(**before["fingerprint"]).flat, identity.flat, remedy=remedy)
     seconds = 0.0 if before is None else _spent(folder, before)
-    write_json(
-        folder.run,
-        {
-            "schema_version": SCHEMA_VERSION,
-            **about,
-            "started": time.time(),
-            "seconds_before": seconds,
-            "fingerprint": asdict(fingerprint),
-        },
-    )
+    times = {"started": time.time(), "seconds_before": seconds}
+    write_json(folder.run, {"schema_version": SCHEMA_VERSION, **about, **times, "fingerprint": asdict(identity)})
     return seconds
 
 
@@ -96,58 +146,15 @@ def read_run(folder: RunFolder) -> dict[str, Any] | None:
     """The content of run.json; None where there is none. Raises `DataError` naming the file."""
     if not folder.run.is_file():
         return None
+    run = read_json(folder.run)
     try:
-        run = json.loads(folder.run.read_text(encoding="utf-8"))
-        Fingerprint(**run["fingerprint"])
-        run |= {name: float(run[name]) for name in ("started", "seconds_before")}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        Identity(**run["fingerprint"])
+        return run | {name: float(run[name]) for name in ("started", "seconds_before")}
+    except (ValueError, TypeError, KeyError) as error:
         raise DataError(f"{folder.run} is no description of a run: {type(error).__name__}: {error}") from error
-    return run
-
-
-def _check_same(folder: RunFolder, run: Mapping[str, Any], fingerprint: Fingerprint) -> None:
-    """Refuse, with `ConfigError` naming every key that differs, to go on with another fingerprint."""
-    found = differences(Fingerprint(**run["fingerprint"]), fingerprint, but=())
-    if found:
-        texts = {key: (_text(old), _text(new)) for key, (old, new) in found.items()}
-        raise ConfigError(
-            f"{folder.path} was made with {describe(texts, shown=12)}; choose another folder (-o), or ask for what it "
-            "was made with"
-        )
-
-
-def without_times(content: Any) -> Any:
-    """A row of samples or attempts, or a summary, without what depends on when and beside whom a question was asked.
-
-    That is seconds and dates, and whether a real answer came from the tool or from the cache that all questions of a
-    session share: "real" and "cache" count as one, and its price is left out.
-    """
-    if isinstance(content, Mapping):
-        kept = {name: without_times(value) for name, value in content.items() if name not in _TIMES}
-        if "real_calls" in kept:
-            # of a summary they are means: their sum is the same number but for the last bit
-            kept["real_calls"] = round(kept["real_calls"] + kept.pop("cached_calls", 0), 9)
-        return {**kept, "origin": "real"} if kept.get("origin") == "cache" else kept
-    return [without_times(each) for each in content] if isinstance(content, list | tuple) else content
-
-
-_TIMES = ("seconds", "tool_seconds", "engine_seconds", "created", "cost")
 
 
 def _spent(folder: RunFolder, run: Mapping[str, Any]) -> float:
     """What earlier sessions took: up to the last thing that the last one kept, however it ended."""
     last = folder.log.stat().st_mtime if folder.log.is_file() else 0.0
     return run["seconds_before"] + max(0.0, last - run["started"])
-
-
-def _text(value: Any) -> str:
-    return "nothing" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _refuse_foreign(folder: RunFolder) -> None:
-    path = folder.path
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"{path} is a file; results need a folder")
-    others = [each.name for each in path.iterdir() if each.name != _LOCK] if path.is_dir() else []
-    if others and not folder.run.is_file() and not folder.run.with_name(_LOCK).is_file():
-        raise ConfigError(f"{path} holds {sorted(others)[0]!r} and no results: choose another folder (-o)")

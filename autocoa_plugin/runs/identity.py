@@ -1,25 +1,125 @@
-"""What a training run was made with, as flat keys and values that two runs can be compared by.
+"""What a run was made with, as flat keys and values, and which of them differ between two runs.
 
     {"optim": {"lr": 5e-5}, "data": {...}}  ->  {"optim.lr": 5e-5, "data.train_batch_size": 32, ...}
 
-Keys that change where, when and how fast, but not what is learnt, are left out. Used for the folders of
-`autocoa stages` and, under verl's own launcher, by `verl_adapters/experiment.py`.
+A training run is described by its settings (`decisive`), an evaluation or a synthesis by an `Identity`; files and
+models stand in both by their content (`file_fingerprint`, `model_fingerprint`). Whether a folder may go on is asked in
+`folder`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
-from .files import write_atomically
-import hashlib
-from dataclasses import dataclass, fields
+
+PARTS = ("questions", "metric", "world", "protocol", "prompt", "sampling", "model")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the numbers of a run depend on, so that unlike numbers do not stand in one column.
+
+        questions   the set: SHA-256 over ids, wording and gold answers, and how many there are
+        metric      version of the metrics; the judge's model and prompt
+        world       who answers actions (corpus, index, top_k, world model, nobody) and the budgets
+        protocol    tags and notices
+        prompt      system prompt, examples, chat template
+        sampling    temperature and the like, samples per question, seed
+        model       which weights and which tokenizer
+
+    One JSON-ready mapping per part, with flat keys. Two runs are alike when all parts but the model are: that is what a
+    comparison of models means.
+    """
+
+    questions: Mapping[str, Any]
+    metric: Mapping[str, Any]
+    world: Mapping[str, Any]
+    protocol: Mapping[str, Any]
+    prompt: Mapping[str, Any]
+    sampling: Mapping[str, Any]
+    model: Mapping[str, Any]
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """All parts as "part.key" -> value, without what is None: an option that is not set is none."""
+        parts = ((part, getattr(self, part)) for part in PARTS)
+        named = {f"{part}.{key}": content[key] for part, content in parts for key in sorted(content)}
+        return {key: value for key, value in named.items() if value is not None}
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits over all parts, the same in every process."""
+        return digest({part: getattr(self, part) for part in PARTS})
+
+
+def digest(content: Any) -> str:
+    """Name any JSON-ready value: 16 hexadecimal digits."""
+    return hashlib.sha256(_text(content).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], *, but: Iterable[str] = ()
+) -> dict[str, tuple[str, str]]:
+    """Find the keys whose values differ, with both values as JSON; a key that one side lacks is "nothing" there.
+
+    Keys that match a pattern of `but` ("model.*") may differ. Tuples equal lists: one side was often read from a file.
+    """
+    old, new = without(old, but), without(new, but)
+    keys = [*new, *(key for key in old if key not in new)]
+    texts = {key: tuple(_text(side[key]) if key in side else "nothing" for side in (old, new)) for key in keys}
+    return {key: (before, now) for key, (before, now) in texts.items() if before != now}
+
+
+def describe(different: Mapping[str, tuple[str, str]], *, shown: int = 12, here: str = "here") -> str:
+    """Say the first differences: "optim.lr=5e-05 (here 0.0001), seed=1 (here 2) and 4 more"."""
+    parts = [f"{key}={shortened(old)} ({here} {shortened(new)})" for key, (old, new) in list(different.items())[:shown]]
+    more = f" and {len(different) - shown} more" if len(different) > shown else ""
+    return ", ".join(parts) + more
+
+
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one with dotted keys; lists and an empty mapping stay values."""
+    flat: dict[str, Any] = {}
+    for key, value in mapping.items():
+        name = f"{prefix}{key}"
+        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value})
+    return flat
+
+
+def without(flat: Mapping[str, Any], patterns: Iterable[str]) -> dict[str, Any]:
+    """Leave out the keys that match one of the patterns: "optim.*" by key, "mode=record" by key and value."""
+    patterns = tuple(patterns)
+
+    def is_left_out(key: str, value: Any) -> bool:
+        return any(fnmatchcase(f"{key}={value}" if "=" in each else key, each) for each in patterns)
+
+    return {key: value for key, value in flat.items() if not is_left_out(key, value)}
+
+
+def decisive(settings: Mapping[str, Any], *, but: Iterable[str] = ()) -> dict[str, Any]:
+    """Flatten the settings of a training run to those that decide what is learnt; `but` are more patterns to leave out.
+
+    Left out is where and when things are written, what is only watched, and how fast it is computed.
+    """
+    return without(flatten(settings), (*_WRITING, *_SPEED, *but))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def shortened(text: str) -> str:
+    """Cut a value that is too long for a sentence: "sha256:4041cca2...dc27f856"."""
+    return text if len(text) <= 48 else f"{text[:36]}...{text[-9:]}"
 
 
 # "*" matches dots as well; "key=value" stands for a key with that value only
-WRITING = (
+_WRITING = (
     "trainer.default_*_dir",
     "trainer.project_name",
     "trainer.experiment_name",
@@ -53,7 +153,7 @@ WRITING = (
     "hydra.*",
 )
 # verl sums the loss over a whole batch, however it is cut into micro-batches
-SPEED = (
+_SPEED = (
     "*num_workers",
     "*micro_batch_size*",
     "*max_token_len*",
@@ -72,63 +172,14 @@ SPEED = (
 )
 
 
-def flatten(mapping: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings into one with dotted keys; lists and an empty mapping stay values."""
-    flat: dict[str, Any] = {}
-    for key, value in mapping.items():
-        name = f"{prefix}{key}"
-        flat.update(flatten(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value})
-    return flat
-
-
-def without(flat: Mapping[str, Any], patterns: Iterable[str]) -> dict[str, Any]:
-    """Leave out the keys that match one of the patterns: "optim.*" by key, "mode=record" by key and value."""
-    patterns = tuple(patterns)
-
-    def is_left_out(key: str, value: Any) -> bool:
-        return any(fnmatchcase(f"{key}={value}" if "=" in each else key, each) for each in patterns)
-
-    return {key: value for key, value in flat.items() if not is_left_out(key, value)}
-
-
-def setting_differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Return the keys whose values differ, with both values as text; a key that one side lacks is "nothing" there."""
-    keys = [*new, *(key for key in old if key not in new)]
-    texts = {key: (_text(old, key), _text(new, key)) for key in keys}
-    return {key: pair for key, pair in texts.items() if pair[0] != pair[1]}
-
-
-def describe(different: Mapping[str, tuple[str, str]], *, shown: int = 3) -> str:
-    """Say the first differences: "optim.lr=5e-05 (here 0.0001), seed=1 (here 2) and 4 more"."""
-    parts = [f"{key}={_short(old)} (here {_short(new)})" for key, (old, new) in list(different.items())[:shown]]
-    more = f" and {len(different) - shown} more" if len(different) > shown else ""
-    return ", ".join(parts) + more
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 48 else f"{text[:36]}...{text[-9:]}"
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file that is whole or not there at all."""
-    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n")
-
-
-def _text(mapping: Mapping[str, Any], key: str) -> str:
-    # through JSON, because one side was read from a file: tuples are lists there
-    return json.dumps(mapping[key], ensure_ascii=False, default=str) if key in mapping else "nothing"
-
-
 # What a file or a model folder contains, as a short string: two equal strings mean that nothing has changed.
 #
 #     file_fingerprint("pairs.parquet")     "sha256:5f0c..."             the whole file
 #     model_fingerprint("outputs/sft1")     "model:91ab..."              weights, configuration, tokenizer
 #     model_fingerprint("org/name")         "id:org/name"                a model that is not a local folder
-#
-# Whether something else than before is acceptable is for the callers to say (`identity`).
 
 
-_CHUNK_BYTES = 1 << 20
+_SAMPLE_BYTES = 1 << 20
 _SAMPLES = 32
 # training changes every tensor of a model; to read all shards of a large one would take minutes
 _WHOLE_MODEL_FILE_BYTES = 64 << 20
@@ -137,20 +188,26 @@ _WHOLE_FILE_BYTES = 1 << 30
 _MODEL_SUFFIXES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt")
 
 
+def file_sha256(path: str | Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits; raises `OSError` when it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def file_fingerprint(path: str | Path, *, whole_below_bytes: int = _WHOLE_FILE_BYTES) -> str:
     """Return "sha256:<64 digits>" of a file; raises `OSError` when it cannot be read.
 
     Of a larger file, its size and 32 evenly spaced megabytes are hashed: "sampled:<64 digits>".
     """
-    path = Path(path)
-    size = path.stat().st_size
-    whole = size <= whole_below_bytes
-    digest = hashlib.sha256(b"" if whole else str(size).encode())
-    with path.open("rb") as file:
-        for start in range(0, size, _CHUNK_BYTES) if whole else _sample_starts(size):
+    size = Path(path).stat().st_size
+    if size <= whole_below_bytes:
+        return f"sha256:{file_sha256(path)}"
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for start in _sample_starts(size):
             file.seek(start)
-            digest.update(file.read(_CHUNK_BYTES))
-    return f"{'sha256' if whole else 'sampled'}:{digest.hexdigest()}"
+            digest.update(file.read(_SAMPLE_BYTES))
+    return f"sampled:{digest.hexdigest()}"
 
 
 def model_fingerprint(model: str | Path) -> str:
@@ -169,59 +226,6 @@ def model_fingerprint(model: str | Path) -> str:
 
 
 def _sample_starts(size: int) -> list[int]:
-    return [index * (size - _CHUNK_BYTES) // (_SAMPLES - 1) for index in range(_SAMPLES)]
+    return [index * (size - _SAMPLE_BYTES) // (_SAMPLES - 1) for index in range(_SAMPLES)]
 
 
-# What a number depends on, so that unlike numbers do not stand in one column.
-#
-#     questions   the set: SHA-256 over ids, wording and gold answers, and how many there are
-#     metric      version of the metrics; the judge's model and prompt
-#     world       who answers actions (corpus, index, top_k, world model, nobody) and the budgets
-#     protocol    tags and notices
-#     prompt      system prompt, examples, chat template
-#     sampling    temperature and the like, samples per question, seed
-#     model       which weights and which tokenizer
-#
-# Two runs are alike when all parts but the model are: that is what a comparison of models means.
-
-
-PARTS = ("questions", "metric", "world", "protocol", "prompt", "sampling", "model")
-
-
-@dataclass(frozen=True)
-class Fingerprint:
-    """One JSON-ready mapping per part."""
-
-    questions: Mapping[str, Any]
-    metric: Mapping[str, Any]
-    world: Mapping[str, Any]
-    protocol: Mapping[str, Any]
-    prompt: Mapping[str, Any]
-    sampling: Mapping[str, Any]
-    model: Mapping[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """16 hexadecimal digits over all parts, the same in every process."""
-        return digest({each.name: getattr(self, each.name) for each in fields(self)})
-
-
-def digest(content: Any) -> str:
-    """Name any JSON-ready value: 16 hexadecimal digits."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def differences(
-    first: Fingerprint, second: Fingerprint, *, but: Iterable[str] = ("model",)
-) -> dict[str, tuple[Any, Any]]:
-    """Which keys differ, as "part.key" -> (first, second); parts in `but` may."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for part in PARTS:
-        if part in but:
-            continue
-        left, right = getattr(first, part), getattr(second, part)
-        for key in sorted({*left, *right}):
-            if digest(left.get(key)) != digest(right.get(key)):
-                found[f"{part}.{key}"] = (left.get(key), right.get(key))
-    return found

@@ -1,11 +1,11 @@
-"""Finished work that outlives its process: one line of JSON each, kept the moment it is done, found again by its key.
+"""A log of finished work on disk: one line of JSON each, kept the moment it is done, found again by its key.
 
     keep(item) ──> {...}\\n        read() ──> all, in the order in which they were kept
                    {...}\\n        at(key) ──> one, from where its line begins
 
 Items stay on disk, only their places are in memory. A line ends in a newline, so a process that dies leaves at most one
 half-written line, the last one, which `read` cuts off; a disk that is full leaves none. What an item is, and which are
-still missing, is for the users to say: `evaluation/sample_log.py`, `synthesis/log.py`.
+still missing, is for the users to say: evaluation keeps samples, synthesis attempts.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
-from .files import replacing
+
 from ..dump import json_line
 from ..errors import DataError
-
+from .files import replacing
 
 Key = tuple[Any, ...]
 

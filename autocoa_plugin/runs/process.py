@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from ..errors import AutoCoAError
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AutoCoAError, ConfigError
 from .progress import ShownProgress
-from .progress import progress_bar
-from ..errors import ConfigError
-import json
-from collections.abc import Iterable
+
+if TYPE_CHECKING:
+    import psutil
 
 
 _POLL_S = 1.0
@@ -47,8 +49,8 @@ def launch(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with log.open("w", encoding="utf-8") as output, progress_bar() as bar, sigterm_interrupts():
-        shown = ShownProgress(bar, title, total if callable(total) else lambda: total, done)
+    steps = total if callable(total) else lambda: total
+    with log.open("w", encoding="utf-8") as output, ShownProgress(title) as shown, sigterm_interrupts():
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **env}, start_new_session=True
         )
@@ -56,8 +58,9 @@ def launch(
             while _is_running(process):
                 if memory is not None:
                     memory.sample(process.pid)
-                shown.update()
-            shown.update(finished=process.returncode == 0)
+                shown.show(done(), steps())
+            has_ended_well = process.returncode == 0  # then everything is done, whatever was logged last
+            shown.show((steps() if has_ended_well else 0) or done(), steps())
         finally:
             end_process(process)
     if process.returncode != 0:
@@ -97,7 +100,7 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
     """
     if process.poll() is not None:
         return
-    descendants = _descendants(process.pid)
+    descendants = _tree(process.pid)[1:]
     os.killpg(process.pid, signal.SIGTERM)
     try:
         process.wait(timeout=_PATIENCE_S)
@@ -107,13 +110,6 @@ def end_process(process: subprocess.Popen[bytes]) -> None:
         for each in descendants:
             if each.is_running():
                 each.kill()
-
-
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        return psutil.Process(pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        return []
 
 
 def _failure(title: str, status: int, log: Path, lines: int = 15) -> str:
@@ -133,11 +129,6 @@ def _failure(title: str, status: int, log: Path, lines: int = 15) -> str:
 # How much memory a process and all its descendants take together, at the worst moment that was looked at.
 
 
-try:
-    import psutil
-except ImportError as error:
-    raise ConfigError("launching verl needs the extra verl: pip install 'autocoa-plugin[verl]' (no psutil)") from error
-
 _SAMPLE_EVERY_S = 5.0
 
 
@@ -153,20 +144,23 @@ class MemoryWatch:
         if time.monotonic() - self._last < _SAMPLE_EVERY_S:
             return
         self._last = time.monotonic()
-        try:
-            root = psutil.Process(pid)
-            # Ray detaches its daemons from the launching process, but they keep its session
-            tree = {root, *root.children(recursive=True), *_same_session(pid)}
-        except psutil.NoSuchProcess:
-            return
+        # Ray detaches its daemons from the launching process, but they keep its session
+        tree = {*_tree(pid), *_same_session(pid)}
         self.peak_bytes = max(self.peak_bytes, sum(map(_bytes, tree)))
 
 
-def _same_session(pid: int) -> list[psutil.Process]:
-    import os
+def _tree(pid: int) -> list[psutil.Process]:
+    """A process and its descendants; [] when it has ended."""
+    try:
+        root = _psutil().Process(pid)
+        return [root, *root.children(recursive=True)]
+    except _psutil().NoSuchProcess:
+        return []
 
+
+def _same_session(pid: int) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter():
+    for process in _psutil().process_iter():
         try:
             if os.getsid(process.pid) == pid:
                 found.append(process)
@@ -178,8 +172,16 @@ def _same_session(pid: int) -> list[psutil.Process]:
 def _bytes(process: psutil.Process) -> int:
     try:
         return process.memory_full_info().pss
-    except (psutil.NoSuchProcess, psutil.AccessDenied, AttributeError):
+    except (_psutil().NoSuchProcess, _psutil().AccessDenied, AttributeError):
         return 0
+
+
+def _psutil() -> ModuleType:
+    try:
+        import psutil
+    except ImportError as error:
+        raise ConfigError("launching verl needs the extra verl: pip install 'autocoa-plugin[verl]' (no psutil)") from error
+    return psutil
 
 
 # What verl's file logger wrote: `{"step": 12, "data": {"train/loss": 0.4, ...}}`, one JSON line per logged step.

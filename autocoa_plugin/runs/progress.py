@@ -15,68 +15,26 @@ T = TypeVar("T")
 _LOOK_EVERY_S = 0.5
 
 
-def progress_bar(**options: Any) -> Progress:
-    """A bar for one process; it shows nothing where standard output is no terminal. `options` are rich's."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    options = {"refresh_per_second": 2, "redirect_stdout": False, "disable": not sys.stdout.isatty()} | options
-    return Progress(*columns, **options)
-
-
-def followed(
-    items: Iterable[T], title: str, total: int, *, done: Callable[[], int] | None = None, is_shown: bool = True
-) -> Iterator[T]:
-    """Hand items on, and show how many of `total` have been; `done` tells it where it is not items that count."""
-    if not is_shown:
-        yield from items
-        return
-    count, next_look = 0, time.monotonic() + _LOOK_EVERY_S
-    with progress_bar() as bar:
-        shown = ShownProgress(bar, title, lambda: total, done or (lambda: count))
-        for item in items:
-            yield item
-            count += 1
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + _LOOK_EVERY_S
-                shown.update()
-        shown.update(finished=True)
-
-
 class ShownProgress:
-    """Shows `done()` of `total()` steps under a title; a total of 0 is one that is not known yet."""
+    """One task of this process under a text; use it as a context manager.
 
-    def __init__(self, bar: Progress, title: str, total: Callable[[], int], done: Callable[[], int]) -> None:
-        self._bar, self._title, self._total, self._done = bar, title, total, done
-        self._task = bar.add_task(title, total=None)
-        self._tenth = 0
-
-    def update(self, *, finished: bool = False) -> None:
-        """Look again; `finished`: the process ended well, so everything is done."""
-        total = self._total()
-        completed = total if finished and total else min(self._done(), total or sys.maxsize)
-        self._bar.update(self._task, total=total or None, completed=completed)
-        tenth = 10 * completed // total if total else 0
-        if tenth > self._tenth and not sys.stdout.isatty():
-            self._tenth = tenth
-            print(f"    {self._title}: {completed}/{total}", flush=True)
-
-
-class CountedProgress(ABC):
-    """Counts steps towards `total`, with a text that tells how it is going; use it as a context manager.
-
-    `has_lines` False: the bar only.
+    `has_lines` False: the bar only. `options` are those of rich's bar, which shows nothing where standard output is no
+    terminal.
     """
 
-    def __init__(self, total: int, *, has_lines: bool = True) -> None:
-        self.total, self._done, self._tenth = total, 0, 0
+    def __init__(self, text: str = "", *, has_lines: bool = True, **options: Any) -> None:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        options = {"refresh_per_second": 2, "redirect_stdout": False, "disable": not sys.stdout.isatty()} | options
+        self._bar = Progress(*columns, **options)
+        self._task = self._bar.add_task(escape(text), total=None)
+        self._text, self._tenth = text, 0
         self._has_lines = has_lines and not sys.stdout.isatty()
-        self._bar = progress_bar()
-        self._task = self._bar.add_task("", total=total)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -85,24 +43,57 @@ class CountedProgress(ABC):
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    @property
-    def done(self) -> int:
-        """How many steps are done."""
-        return self._done
+    def say(self, text: str) -> None:
+        """Show another text beside the bar."""
+        self._text = text
+        self._bar.update(self._task, description=escape(text))
+
+    def show(self, done: int, total: int, *, has_line: bool = True) -> None:
+        """Show that `done` of `total` steps are done; 0: the total is not known yet. `has_line` False: the bar only."""
+        done = min(done, total or sys.maxsize)
+        self._bar.update(self._task, total=total or None, completed=done)
+        tenth = 10 * done // total if total else 0
+        if tenth > self._tenth and has_line and self._has_lines:
+            print(f"    {self._text}: {done}/{total}", flush=True)
+        self._tenth = max(self._tenth, tenth)
+
+    def say_server_starts(self, seconds: float, line: str) -> None:
+        """Show that vLLM starts and the last line of its log: what `vllm_server` reports."""
+        self.say(f"vLLM starts, {seconds:.0f} s: {line[-60:]}")
+
+
+class CountedProgress(ShownProgress, ABC):
+    """Counts steps towards `total`, with a text that says how it is going."""
+
+    def __init__(self, total: int, *, has_lines: bool = True) -> None:
+        super().__init__(has_lines=has_lines)
+        self.total, self.done = total, 0
+        self.show(0, total)
 
     @abstractmethod
     def text(self) -> str:
         """How it is going."""
 
-    def step(self, *, is_told: bool = True) -> None:
-        """Count one step; `is_told` False: no line is printed for it."""
-        self._done += 1
+    def step(self, *, has_line: bool = True) -> None:
+        """Count one step."""
+        self.done += 1
         self.say(self.text())
-        tenth = 10 * self._done // self.total
-        if is_told and tenth > self._tenth and self._has_lines:
-            print(f"    {self.text()}: {self._done}/{self.total}", flush=True)
-        self._tenth = tenth
+        self.show(self.done, self.total, has_line=has_line)
 
-    def say(self, text: str) -> None:
-        """Show a text beside the bar."""
-        self._bar.update(self._task, completed=self._done, description=escape(text))
+
+def followed(
+    items: Iterable[T], title: str, total: int, *, done: Callable[[], int] | None = None, is_shown: bool = True
+) -> Iterator[T]:
+    """Hand items on, and show how many of `total` have been; `done` counts something else than items."""
+    if not is_shown:
+        yield from items
+        return
+    count, next_look = 0, time.monotonic() + _LOOK_EVERY_S
+    with ShownProgress(title) as shown:
+        for item in items:
+            yield item
+            count += 1
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + _LOOK_EVERY_S
+                shown.show(done() if done else count, total)
+        shown.show(total or count, total)

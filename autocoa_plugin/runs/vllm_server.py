@@ -17,9 +17,9 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
 from ..errors import EngineError
 from .process import end_process
-
 
 SERVED_NAME = "policy"
 # the CPU build would take 4 GB for its cache and bind every thread to one core

@@ -1,6 +1,7 @@
-"""Ctrl-C and SIGTERM as a wish to stop: what is finished is kept, and a second one ends the process at once.
+"""Workers that stop at a signal with what is finished kept, and engines that refuse rollouts.
 
-`stop_signals` turns them into an event, `until_stopped` ends the work when it is set.
+`stop_signals` turns Ctrl-C and SIGTERM into an event, and a second one ends the process at once; `until_stopped` ends
+the work when the event is set; `Refusals` decides whether rollouts that the engine would not take end the run.
 """
 
 from __future__ import annotations
@@ -8,13 +9,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
-from ..errors import EngineError
+from typing import Any, Generic, Protocol, TypeVar
 
+from ..errors import EngineError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

@@ -6,13 +6,11 @@
 
 | file | answers |
 |---|---|
-| `registry` | which stages there are: one line each |
-| `plan`, `overrides`, `data_files` | which folders, files and overrides a run comes to |
-| `recipe`, `prompts` | what a recipe's files say; at which prompt an RL stage goes on |
-| `command` | the command line of a stage |
-| `identity`, `fingerprint`, `made_with` | whether a folder was made with the same |
+| `registry` | which stages there are: one line each; what a recipe's files say |
+| `plan` | which folders, files and overrides a run comes to, at which prompt an RL stage goes on |
+| `made_with` | whether a folder was made with the same; the command line of a stage |
 | `launches` | what happened in a folder so far |
-| `run`, `hand_over`, `result` | skip, resume, train; the next start model; what came out |
+| `run`, `result` | skip, resume, train, hand the model over; what came out |
 
 The training is verl's: its programs, its recipes, its checkpoints. Nothing here imports verl or torch.
 """

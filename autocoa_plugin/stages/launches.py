@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..runs.identity import write_json
+from ..runs.files import write_json
 from ..runs.process import last_step, merge_steps
 
 _TRACKER = "latest_checkpointed_iteration.txt"

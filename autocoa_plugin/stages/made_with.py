@@ -3,12 +3,11 @@
     <stage folder>/made_with.json       written before the stage starts
 
 Compared are the start model's content, the data files' content, the recipe and its overlays key by key, and the
-overrides. Keys of a recipe that only say where, when and how fast are not (`identity`).
+overrides. Keys of a recipe that only say where, when and how fast are not (`runs.identity`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -19,17 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
-from ..runs.identity import (
-    SPEED,
-    WRITING,
-    describe,
-    file_fingerprint,
-    flatten,
-    model_fingerprint,
-    setting_differences,
-    without,
-    write_json,
-)
+from ..runs.files import read_json, write_json
+from ..runs.folder import check_same
+from ..runs.identity import decisive, file_fingerprint, model_fingerprint
 from .plan import FIRST_PROMPT, StageRun
 from .registry import key_of, read_recipe, recipe_files
 
@@ -50,13 +41,11 @@ def describe_run(run: StageRun) -> dict[str, Any]:
     for key, files in run.files.items():
         described.update({f"content of {key} {file.name}": file_content(file) for file in files})
     for file in recipe_files(run.stage, run.plan.hardware, run.plan.setting):
-        settings = without(flatten(read_recipe(file)), ("defaults", *WRITING, *SPEED))
+        settings = decisive(read_recipe(file), but=("defaults",))
         described.update({f"{file}: {key}": value for key, value in settings.items()})
     overrides = {key_of(text): text.partition("=")[2] or "deleted" for text in run.overrides}
     paths = [wanted.key for wanted in run.stage.data]
-    return described | {
-        f"override {key}": value for key, value in without(overrides, (*WRITING, *SPEED, *paths)).items()
-    }
+    return described | {f"override {key}": value for key, value in decisive(overrides, but=paths).items()}
 
 
 def file_content(file: Path) -> str:
@@ -70,40 +59,33 @@ def accept(run: StageRun, *, fresh: bool) -> dict[str, Any]:
 
     Raises `ConfigError` naming the keys that differ, with both values.
     """
-    described = describe_run(run)
-    if different := _differences(run, described):
-        if not fresh:
-            raise ConfigError(_refusal(run, different))
+    file, described = run.folder / FILE_NAME, describe_run(run)
+    try:
+        _check(run, described)
+    except ConfigError:
+        if not fresh or not file.is_file():  # checkpoints of unknown origin are not ours to delete
+            raise
         shutil.rmtree(run.folder)
-    if not (run.folder / FILE_NAME).is_file():
-        run.folder.mkdir(parents=True, exist_ok=True)
-        write_json(run.folder / FILE_NAME, described)
-    return json.loads((run.folder / FILE_NAME).read_text(encoding="utf-8"))
+    if not file.is_file():
+        write_json(file, described)
+    return read_json(file)
 
 
 def check(run: StageRun) -> None:
     """Refuse what `accept` would refuse, as far as it is known before the stages ahead of it have run."""
-    if different := _differences(run, describe_run(run)):
-        raise ConfigError(_refusal(run, different))
+    _check(run, describe_run(run))
 
 
-def _differences(run: StageRun, described: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+def _check(run: StageRun, described: Mapping[str, Any]) -> None:
     file = run.folder / FILE_NAME
-    if not file.is_file():
-        if (run.folder / "checkpoints").exists():
-            raise ConfigError(f"{run.folder} holds checkpoints but no {FILE_NAME}: give another FOLDER")
-        return {}
-    old = json.loads(file.read_text(encoding="utf-8"))
-    if _MODEL not in described:
-        old.pop(_MODEL, None)
-    return setting_differences(old, described)
-
-
-def _refusal(run: StageRun, different: Mapping[str, tuple[str, str]]) -> str:
-    return (
-        f"{run.folder} was made with {describe(different)}; give another FOLDER, or --fresh to delete this stage and "
-        "train it again"
-    )
+    if file.is_file():
+        old = read_json(file)
+        if _MODEL not in described:
+            old.pop(_MODEL, None)
+        remedy = "give another FOLDER, or --fresh to delete this stage and train it again"
+        check_same(run.folder, old, described, remedy=remedy)
+    elif (run.folder / "checkpoints").exists():
+        raise ConfigError(f"{run.folder} holds checkpoints but no {FILE_NAME}: give another FOLDER")
 
 
 @cache

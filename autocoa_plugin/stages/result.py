@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from rich.table import Table
 
-from ..runs.identity import write_json
+from ..runs.files import write_json
 
 RESULT_NAME = "stage.json"
 SUMMARY_NAME = "stages.json"

@@ -14,11 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from .. import __version__
 from ..errors import ConfigError
-from ..runs.identity import write_json
+from ..runs.files import write_json
+from ..runs.folder import claimed
 from ..runs.process import LaunchError, MemoryWatch, launch
 from .launches import Launches, done_steps, latest_step
 from .made_with import accept, check, file_content, stage_command, stage_environment
@@ -45,19 +44,11 @@ def run_stages(
             check(run)
     results = []
     for run in runs:
-        results.append(_locked(run, report, memory))
+        # beside the folder, which --fresh deletes
+        with claimed(run.folder, run.folder.with_name(f"{run.path}.lock")):
+            results.append(_run(run, report, memory))
         write_summary(plan.folder)
     return results
-
-
-def _locked(run: StageRun, report: Callable[[str], None], memory: MemoryWatch | None) -> StageResult:
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(run.folder.with_name(f"{run.path}.lock"), timeout=0)
-    try:
-        with lock:
-            return _run(run, report, memory)
-    except Timeout as error:
-        raise ConfigError(f"{run.folder} is being made by another process; wait for it or end it") from error
 
 
 def _run(run: StageRun, report: Callable[[str], None], memory: MemoryWatch | None) -> StageResult:

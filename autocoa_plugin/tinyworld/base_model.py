@@ -7,7 +7,6 @@ which is what config.json says. `pretrain.py` makes the folder.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable
@@ -17,6 +16,8 @@ from typing import Any
 
 from ..data.records import SCHEMA_VERSION
 from ..errors import DataError, nearest
+from ..runs.files import write_json
+from ..runs.identity import file_sha256
 from .stage_config import StageConfig
 
 SHIPPED = Path(__file__).parent / "base"
@@ -68,7 +69,7 @@ def _initialise(name: str, weight: Any) -> None:
 def write_checksums(folder: Path) -> None:
     """Write `SHA256SUMS` (the format of sha256sum) over every other file of a folder."""
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name != CHECKSUMS)
-    (folder / CHECKSUMS).write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in files))
+    (folder / CHECKSUMS).write_text("".join(f"{file_sha256(path)}  {path.name}\n" for path in files))
 
 
 def verify_checksums(folder: Path) -> list[Path]:
@@ -83,7 +84,7 @@ def verify_checksums(folder: Path) -> list[Path]:
     files = []
     for line in (folder / CHECKSUMS).read_text().splitlines():
         expected, name = line.split(maxsplit=1)
-        seen = _sha256(folder / name) if (folder / name).is_file() else "no file"
+        seen = file_sha256(folder / name) if (folder / name).is_file() else "no file"
         if seen != expected:
             raise DataError(
                 f"{folder / name}: sha256 is {seen}, expected {expected}; reinstall the package, or {remake}"
@@ -104,10 +105,6 @@ def export_base(folder: str | Path, source: Path = SHIPPED) -> Path:
     for path in [*files, source / CHECKSUMS]:
         shutil.copyfile(path, target / path.name)
     return target
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # What a folder was built from, so that it is built once and found again.
@@ -150,12 +147,12 @@ def is_complete(folder: Path, config: BuildConfig) -> bool:
 def save(folder: Path, config: BuildConfig, paths: Iterable[Path]) -> None:
     """Write the manifest over the files at `paths`."""
     sizes = {str(path.relative_to(folder)): path.stat().st_size for path in paths}
-    (folder / MANIFEST_FILE).write_text(json.dumps({"build": _identity(config), "files": sizes}, indent=1) + "\n")
+    write_json(folder / MANIFEST_FILE, {"build": _identity(config), "files": sizes})
 
 
 def _identity(config: BuildConfig) -> Any:
     sums = SHIPPED / CHECKSUMS
-    base = hashlib.sha256(sums.read_bytes()).hexdigest() if sums.is_file() else None
+    base = file_sha256(sums) if sums.is_file() else None
     # through JSON, so that tuples compare equal to the lists that are read back
     versions = {"version": FORMAT_VERSION, "records": SCHEMA_VERSION, "base": base}
     return json.loads(json.dumps({**versions, "config": asdict(config)}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..errors import AutoCoAError, ConfigError
+from ..runs.files import write_json
 from .base_model import BuildConfig
 from .pairs import PairSpan
 from .questions import Question, all_questions, train_questions, validation_questions
@@ -223,8 +223,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     console.print(f"{arguments.model}: {evaluation.parameters:,} parameters")
     print_evaluation(evaluation, console)
     if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(evaluation.to_dict(), indent=2) + "\n", encoding="utf-8")
+        write_json(arguments.out, evaluation.to_dict())
 
 
 def _refuse_what_is_there(folder: Path | None) -> None:
@@ -239,9 +238,13 @@ def _progress(console: Any) -> Iterator[Progress]:
     """One bar, whose text is the part of the work; nothing where the output is no terminal."""
     from transformers.utils import logging
 
-    from ..runs.progress import progress_bar
+    from ..runs.progress import ShownProgress
 
     logging.disable_progress_bar()  # "Loading weights" is over before it can be read
-    with progress_bar(console=console, transient=True) as bar:
-        task = bar.add_task("loading the model", total=None)
-        yield lambda part, done, total: bar.update(task, description=part, completed=done, total=total or None)
+    with ShownProgress("loading the model", has_lines=False, console=console, transient=True) as shown:
+
+        def show(part: str, done: int, total: int) -> None:
+            shown.say(part)
+            shown.show(done, total)
+
+        yield show

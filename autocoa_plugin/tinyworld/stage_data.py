@@ -21,6 +21,7 @@ from ..data.record_files import write_records
 from ..data.records import CoaRecord, CotRecord, Message, PairRecord, Piece, Record, TextRecord
 from ..environments.base import Environment
 from ..errors import DataError
+from ..runs.files import write_json
 from ..tokenization import Codec
 from ..trajectory import Role, Trajectory
 from .lines import known_line, reading_line
@@ -208,7 +209,7 @@ def _share(part: int, whole: int) -> float | None:
 
 def write_card(card: Mapping[str, Any], json_path: Path, markdown_path: Path) -> list[Path]:
     """Write both files of the card and return their paths."""
-    json_path.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
+    write_json(json_path, card)
     markdown_path.write_text(card_markdown(card), encoding="utf-8")
     return [json_path, markdown_path]
 

@@ -17,8 +17,7 @@
 | `record_dataset` | `data.custom_cls` of stages 2 and 3: records as ids and loss weights |
 | `pair_dataset` | `data.custom_cls` of stage 1: pairs with their replay rows |
 | `contrastive/` | launcher and trainer of stage 1, subclasses of `SFTTrainer` and `TrainingWorker` |
-| `experiment` | `trainer.resume_mode`: refuses to go on with another experiment's checkpoints |
-| `resume` | `verl.utils.checkpoint`: a resumed run is the run it resumes |
+| `resume` | `trainer.resume_mode`, `verl.utils.checkpoint`: the same run goes on, exactly; any other is refused |
 | `finite_loss` | `sft_loss`: a loss that is not finite stops stages 2 and 3 |
 | `row_names` | none: which record a row of a batch is, told when its loss is not finite |
 | `ray_pipeline`, `ray_cluster` | none: `autocoa synthesize --ray`, a Ray Data pipeline |

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import os
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +24,7 @@ from ..data.corpus import Corpus, Report
 from ..data.rows import TokenRow
 from ..data.settings import SftSettings, load_sft_settings
 from ..errors import ConfigError
+from ..runs.files import write_json
 from ..runs.progress import followed
 from ..tokenization import check_tokenizer
 from .contrastive.loss import check_finite
@@ -109,10 +109,8 @@ def tell(report: Report, config: Any, files: Sequence[str]) -> None:
         return
     print(f"autocoa: {', '.join(Path(file).name for file in files)}: {report}", flush=True)
     if config.get("report_folder"):
-        folder = Path(config.report_folder)
-        folder.mkdir(parents=True, exist_ok=True)
         name = f"rows_{Path(files[0]).stem}.json"
-        (folder / name).write_text(json.dumps({"files": list(files), **report.to_dict()}, indent=1), encoding="utf-8")
+        write_json(Path(config.report_folder) / name, {"files": list(files), **report.to_dict()})
 
 
 def _rank() -> int:

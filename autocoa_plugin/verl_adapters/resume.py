@@ -5,32 +5,23 @@
 - Without an accelerator resuming fails: the CPU's random state is saved once and restored a second time through the
   device module, which cannot (verl/utils/checkpoint/checkpoint_manager.py, `load_rng_state`).
 
-Nothing else is changed. Whether a folder may be resumed at all is `experiment.py`'s question.
+Nothing else is changed. Whether a folder may be resumed at all is asked by `guard_resume`, below.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import ConfigError, UnsupportedVersionError
-from ..runs.identity import (
-    SPEED,
-    WRITING,
-    describe,
-    file_fingerprint,
-    flatten,
-    model_fingerprint,
-    setting_differences,
-    without,
-    write_json,
-)
+from ..runs.files import read_json, write_json
+from ..runs.folder import check_same, claim
+from ..runs.identity import decisive, file_fingerprint, flatten, model_fingerprint
 from .after_import import after_import
 from .cpu.patches import require
 
@@ -82,9 +73,8 @@ def restore_the_cpu_state_once(checkpoint_manager: ModuleType) -> None:
 #     later launches  resume_mode=auto and checkpoints there: must be made with the same, else one sentence and the end
 #
 # verl resumes from whatever lies in `trainer.default_local_dir`, and two runs of one recipe share that folder unless
-# told
-# otherwise. Compared are the model's and the data's content and every setting, except where things are written, how
-# fast they are computed (`stages.identity`) and how long the run is: to go on for longer is why one resumes.
+# they name others. Compared are the model's and the data's content and every setting, except where things are written,
+# how fast they are computed (`runs.identity`) and how long the run is: to go on for longer is why one resumes.
 # Written against verl 0.9.1, `verl/utils/checkpoint/checkpoint_handler.py` and `verl/trainer/ppo/v1/trainer_base.py`.
 
 
@@ -96,7 +86,7 @@ _PATHS = ("*model.path", "data.train_files", "data.replay_files", "data.tokenize
 _MODEL = {"rl": "actor_rollout_ref.model.path", "sft": "model.path"}
 _FILES = ("data.train_files", "data.replay_files", "autocoa.search.corpus")
 # a lock ends with the process
-_CLAIMED: dict[Path, BaseFileLock] = {}
+_CLAIMED: dict[Path, BaseFileLock | None] = {}
 
 
 def guard_resume(config: DictConfig, kind: Literal["rl", "sft"]) -> None:
@@ -110,8 +100,8 @@ def guard_resume(config: DictConfig, kind: Literal["rl", "sft"]) -> None:
     if kind == "sft" and os.environ.get("RANK", "0") != "0":
         return
     folder = Path(config.trainer.default_local_dir).expanduser().absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    _claim(folder)
+    if folder not in _CLAIMED:
+        _CLAIMED[folder] = claim(folder, folder / "experiment.lock")
     made_with = describe_experiment(config, kind)
     mode = config.trainer.get("resume_mode", "auto")
     if mode == "disable":
@@ -135,7 +125,7 @@ def describe_experiment(config: DictConfig, kind: Literal["rl", "sft"]) -> dict[
             described[f"content of {key}"] = [_content(file) for file in listed]
     if kind == "sft":
         described["processes"] = os.environ.get("WORLD_SIZE", "1")  # a checkpoint is one file per process
-    return {**described, **without(settings, (*WRITING, *SPEED, *_LENGTH, *_PATHS, "autocoa.search.corpus"))}
+    return {**described, **decisive(settings, but=(*_LENGTH, *_PATHS, "autocoa.search.corpus"))}
 
 
 def _content(path: str) -> str:
@@ -155,32 +145,13 @@ def _compare(folder: Path, made_with: dict[str, Any]) -> None:
             "trainer.resume_mode=resume_path with trainer.resume_from_path=.../global_step_N to go on with one of them"
         )
     try:
-        old = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))["made_with"]
+        old = dict(read_json(folder / FILE_NAME)["made_with"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder / FILE_NAME} is not one of our files ({error}); {advice}") from error
-    if different := setting_differences(old, made_with):
-        raise ConfigError(f"{folder} holds checkpoints of another experiment: {describe(different)}; {advice}")
+    check_same(folder, old, made_with, remedy=advice)
 
 
 def _forget_checkpoints(folder: Path) -> None:
     # a run that starts over and dies before its first checkpoint must not be resumed from the old ones
     if (folder / TRACKER).exists():
         os.replace(folder / TRACKER, folder / f"{TRACKER}.before")
-
-
-def _claim(folder: Path) -> None:
-    if folder in _CLAIMED:
-        return
-    # beside the lock, which older versions of filelock empty when they ask for it
-    lock, owner = FileLock(folder / "experiment.lock", timeout=0), folder / "experiment.pid"
-    try:
-        lock.acquire()
-    except Timeout as error:
-        pid = owner.read_text() if owner.exists() else "unknown"
-        raise ConfigError(
-            f"{folder} is in use by another training process (pid {pid}); wait for it or end it"
-        ) from error
-    except (OSError, NotImplementedError):
-        return  # a file system without locks
-    owner.write_text(str(os.getpid()))
-    _CLAIMED[folder] = lock

@@ -22,13 +22,13 @@ pytest.importorskip("verl", reason="needs the extra verl")
 pytest.importorskip("vllm", reason="needs the extra cpu or gpu")
 
 import pyarrow.parquet as pq
+from made_samples import without_times
 from playing import serving
 
 from autocoa_plugin.cli import main
 from autocoa_plugin.data.record_files import read_records
 from autocoa_plugin.data.records import PairRecord
 from autocoa_plugin.lab.asking.questions import read_questions
-from autocoa_plugin.runs.folder import without_times
 from autocoa_plugin.runs.vllm_server import vllm_server
 from autocoa_plugin.tinyworld.base_model import BuildConfig
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean

@@ -134,8 +134,8 @@ def methods_table(summaries: Sequence[Summary], metric: str = "exact_match") -> 
 
 
 def _check_alike(first: Summary, other: Summary) -> None:
-    but = [part for part in PARTS if part not in _SAME]
-    if found := differences(first.fingerprint, other.fingerprint, but=but):
+    but = [f"{part}.*" for part in PARTS if part not in _SAME]
+    if found := differences(first.fingerprint.flat, other.fingerprint.flat, but=but):
         raise ConfigError(f"{other.method!r} and {first.method!r} are not one table: they differ in {', '.join(found)}")
 
 

@@ -335,7 +335,7 @@ def _corpus(settings: Settings) -> dict[str, Any]:
     if search.backend == "index":
         from ...retrieval.index import load
 
-        manifest = load(Path(search.index_dir or f"{search.corpus}.index"))
+        manifest = load(search.index_folder)
         if manifest is not None:
             identity |= {"index": manifest.engine, "analyzer": manifest.analyzer, "passages": manifest.passages}
     return identity

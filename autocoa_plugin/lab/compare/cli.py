@@ -8,13 +8,12 @@ autocoa compare runs/sft12 runs/sft12-closed-book --control
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...answers import METRICS
 from ...errors import ConfigError, DataError, nearest
-from ...runs.files import write_atomically
+from ...runs.files import write_json
 from ...runs.identity import differences
 from ..evaluate.measure import JUDGE
 from ..evaluate.results_folder import ResultsFolder
@@ -92,7 +91,7 @@ def run_command(arguments: argparse.Namespace) -> None:
     for line in notes(comparison):
         console.print(line, markup=False, highlight=False)
     if arguments.output:
-        write_atomically(arguments.output, _json(folders, summaries, differing, comparison))
+        write_json(arguments.output, _row(folders, summaries, differing, comparison), allow_nan=False)
 
 
 def _metrics(asked: list[str], summaries: tuple[Summary, Summary]) -> list[str]:
@@ -116,7 +115,7 @@ def _check_alike(arguments: argparse.Namespace, summaries: tuple[Summary, Summar
         check_control(first, second)
     if not arguments.force:
         refuse(unlike(first, second, vary=arguments.vary, control=arguments.control))
-    return differences(first, second, but=())
+    return differences(first.flat, second.flat)
 
 
 def _read_side(folder: ResultsFolder) -> Side:
@@ -135,18 +134,18 @@ def _heading(
     return [*named, *(f"differs in {line}" for line in difference_lines(differing))]
 
 
-def _json(
+def _row(
     folders: tuple[ResultsFolder, ResultsFolder],
     summaries: tuple[Summary, Summary],
     differing: Differences,
     comparison: Comparison,
-) -> str:
+) -> dict[str, Any]:
     def run(folder: ResultsFolder, summary: Summary) -> dict[str, Any]:
         return {"folder": str(folder.path), "method": summary.method, "fingerprint": summary.fingerprint.digest}
 
     runs = {name: run(*each) for name, each in zip("AB", zip(folders, summaries, strict=True), strict=True)}
-    row = {**comparison.to_dict(), "runs": runs, "differences": {key: list(each) for key, each in differing.items()}}
-    return json.dumps(row, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    values = {key: [each.fingerprint.flat.get(key) for each in summaries] for key in differing}
+    return {**comparison.to_dict(), "runs": runs, "differences": values}
 
 
 # A comparison for people: differences with their intervals and tests, in at most 80 columns.

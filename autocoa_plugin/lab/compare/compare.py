@@ -6,7 +6,6 @@ two runs may be compared at all is told by `alike.py`; how differences are teste
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from typing import Any
 
 from ...answers import METRICS
 from ...errors import ConfigError, DataError, nearest
-from ...runs.identity import PARTS, Fingerprint, differences
+from ...runs.identity import PARTS, Identity, differences, shortened
 from ..asking.player import Sample
 from ..evaluate.measure import JUDGE, by_question, metric_mean, numbers_of
 from ..evaluate.summary import ALL, Interval
@@ -145,14 +144,13 @@ def _unlike_questions(first: Side, second: Side) -> str:
 # May two runs be compared? Yes when their fingerprints differ in the model only, or in what the user lets vary.
 
 
-Differences = Mapping[str, tuple[Any, Any]]
-"""What differs, as "part.key": (first, second)."""
+Differences = Mapping[str, tuple[str, str]]
+"""What differs, as "part.key": (first, second), both as JSON or "nothing"."""
 
 _CONTROL = ("world", "prompt")
-_LONGEST_VALUE = 40
 
 
-def check_vary(vary: Sequence[str], first: Fingerprint, second: Fingerprint) -> None:
+def check_vary(vary: Sequence[str], first: Identity, second: Identity) -> None:
     """Raise `ConfigError` for a name that is neither a part nor a "part.key" of either fingerprint."""
     keys = [f"{part}.{key}" for part in PARTS for each in (first, second) for key in getattr(each, part)]
     known = dict.fromkeys([*PARTS, *keys])
@@ -163,7 +161,7 @@ def check_vary(vary: Sequence[str], first: Fingerprint, second: Fingerprint) -> 
             )
 
 
-def check_control(first: Fingerprint, second: Fingerprint) -> None:
+def check_control(first: Identity, second: Identity) -> None:
     """Raise `ConfigError` unless the second run, and only the second, has no environment."""
     for name, fingerprint, wanted in (("A", first, False), ("B", second, True)):
         environment = fingerprint.world.get("environment")
@@ -172,12 +170,10 @@ def check_control(first: Fingerprint, second: Fingerprint) -> None:
             raise ConfigError(f"--control: {needed}, but world.environment of {name} is {environment!r}")
 
 
-def unlike(
-    first: Fingerprint, second: Fingerprint, *, vary: Collection[str] = (), control: bool = False
-) -> Differences:
+def unlike(first: Identity, second: Identity, *, vary: Collection[str] = (), control: bool = False) -> Differences:
     """Tell the differences that forbid a comparison; a closed-book control must have the same model."""
     allowed = {*vary, *(_CONTROL if control else ("model",))}
-    found = differences(first, second, but=())
+    found = differences(first.flat, second.flat)
     return {key: values for key, values in found.items() if not {key, key.partition(".")[0]} & allowed}
 
 
@@ -193,9 +189,4 @@ def refuse(found: Differences) -> None:
 
 def difference_lines(found: Differences) -> list[str]:
     """Spell differences: "world.top_k: 3 against 5"."""
-    return [f"{key}: {_short(left)} against {_short(right)}" for key, (left, right) in found.items()]
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+    return [f"{key}: {shortened(left)} against {shortened(right)}" for key, (left, right) in found.items()]

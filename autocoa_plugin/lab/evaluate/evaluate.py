@@ -1,23 +1,22 @@
 """`evaluate(job)`: from a job to a finished results folder, whatever an earlier session has left there.
 
 check ── questions ── lock ── prepare ── run.json ── ask what is missing ── judge, measure
-        (cheap things first)            (refuses another fingerprint)
+        (cheap things first)            (refuses another identity)
 """
 
 from __future__ import annotations
 
 import asyncio
 import io
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import AutoCoAError, DataError, EngineError
-from ...runs.files import write_atomically
+from ...runs.files import write_atomically, write_json
 from ...runs.folder import begin, end_session, locked
-from ...runs.progress import CountedProgress
+from ...runs.progress import CountedProgress, ShownProgress
 from ...runs.workers import Refusals, stop_signals
 from ...trajectory import StopReason
 from ..asking.model import open_engine, served
@@ -106,10 +105,7 @@ def _serve_and_ask(
         refusals.finish()
         return is_complete
 
-    def report(seconds: float, line: str) -> None:
-        progress.say(f"vLLM starts, {seconds:.0f} s: {line[-60:]}")
-
-    with served(job, prepared.kind, folder.path / "vllm.log", report) as url:
+    with served(job, prepared.kind, folder.server_log, progress.say_server_starts) as url:
         return asyncio.run(ask(url))
 
 
@@ -128,7 +124,7 @@ class RunProgress(CountedProgress):
         """Count a sample; one that is not new was answered in an earlier session and is not announced."""
         self._solved += sample.metrics["exact_match"]
         self._reasons[sample.trajectory.stop_reason] += 1
-        self.step(is_told=is_new)
+        self.step(has_line=is_new)
 
     def text(self) -> str:
         """Title, exact match so far, and the commonest ways to stop: "SFT-2: EM 61.0 %, answered 97 %"."""
@@ -163,7 +159,7 @@ def measure_folder(prepared: Prepared, folder: ResultsFolder, seconds: float, ju
         training=job.training,
         judge=totals,
     )
-    write_atomically(folder.summary, json.dumps(summary.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    write_json(folder.summary, summary.to_dict())
     write_atomically(folder.table, table_text(summary))
     return summary
 
@@ -174,13 +170,10 @@ def _judge(
     """Who judged, and what it came to: the judge that is asked now, or the one of an earlier session."""
     if judge is None:
         return (None, {}) if old is None else (old.fingerprint.metric.get("judge"), old.judge)
-    from ...runs.progress import progress_bar
     from .judge_folder import judge_folder
 
-    with progress_bar() as bar:
-        task = bar.add_task("judging", total=None)
-        progress = lambda done, total: bar.update(task, completed=done, total=total)  # noqa: E731
-        totals = asyncio.run(judge_folder(folder, judge, progress=progress))
+    with ShownProgress("judging") as shown:
+        totals = asyncio.run(judge_folder(folder, judge, progress=shown.show))
     return totals.identity, totals.to_dict()
 
 

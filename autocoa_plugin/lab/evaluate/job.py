@@ -21,7 +21,7 @@ from ...environments.base import Environment
 from ...errors import EngineError
 from ...protocol import get_protocol
 from ...runs.folder import read_run
-from ...runs.identity import Fingerprint, digest, flatten, model_fingerprint
+from ...runs.identity import Identity, digest, flatten, model_fingerprint
 from ...settings import Settings
 from ...tokenization import Codec
 from ...tokenization import fingerprint as tokenizer_fingerprint
@@ -128,7 +128,7 @@ class Prepared:
     codec: Codec
     prompting: Prompting
     environment: Environment
-    fingerprint: Fingerprint
+    fingerprint: Identity
 
     def player(self, engine: Engine) -> Player:
         """Who answers questions, with an engine."""
@@ -203,13 +203,13 @@ def fingerprint_of(
     *,
     engine: str,
     served_model: str | None = None,
-) -> Fingerprint:
+) -> Identity:
     """Name everything that the job's results depend on; `engine` is an `engine_source.Kind`.
 
     The world's index must have been built. A server's model goes by the name it is served under (`served_model`), a
     folder by its content. No judge is named: whoever asks one adds it. Raises `OSError` when the folder cannot be read.
     """
-    return Fingerprint(
+    return Identity(
         questions=questions_identity(job.questions, questions),
         metric={"version": METRIC_VERSION, "judge": None, **flatten(to_mapping(job.settings.reward), "reward.")},
         world=world_identity(job.settings),

@@ -10,17 +10,15 @@ so other settings, or another answer, are judged anew. One process at a time: th
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ...dump import json_line
 from ...errors import DataError
 from ...runs.files import replacing
 from ...runs.identity import digest
+from ...runs.log import LineLog
 from ..asking.player import Sample
 from .judge import Judge, JudgeSettings
 from .results_folder import ResultsFolder
@@ -28,7 +26,7 @@ from .results_folder import ResultsFolder
 JUDGE_FILE = "judge.jsonl"
 Key = tuple[str, int, str]
 Progress = Callable[[int, int], object]
-"""Is told how many samples are judged, and of how many."""
+"""Called with how many samples are judged, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,25 @@ class _Asked:
     answer: str | None
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A verdict, a line of judge.jsonl."""
+
+    key: Key
+    verdict: dict[str, Any]
+
+    def to_row(self) -> dict[str, Any]:
+        uid, sample, sent = self.key
+        return {"uid": uid, "sample": sample, "sent": sent, "verdict": self.verdict}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> _Judged:
+        try:
+            return cls((row["uid"], row["sample"], row["sent"]), dict(row["verdict"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"not a verdict: {type(error).__name__}: {error}") from error
+
+
 async def judge_folder(
     folder: ResultsFolder, settings: JudgeSettings, *, concurrency: int = 16, progress: Progress = lambda *_: None
 ) -> JudgeTotals:
@@ -74,20 +91,18 @@ async def judge_folder(
     async with Judge(settings) as judge:
         identity = settings.identity(await judge.model())
         asked = [_asked(sample, identity) for sample in folder.read_samples()]
-        path = folder.path / JUDGE_FILE
-        verdicts = _read_verdicts(path)
-        missing = [each for each in asked if each.key not in verdicts]
-        done = len(asked) - len(missing)
-        progress(done, len(asked))
-        with path.open("a", encoding="utf-8") as journal:
+        with _log(folder) as log:
+            verdicts = {each.key: each.verdict for each in log.read()}
+            missing = [each for each in asked if each.key not in verdicts]
+            done = len(asked) - len(missing)
+            progress(done, len(asked))
 
             async def work(rest: Iterator[_Asked]) -> None:
                 nonlocal done
                 for each in rest:
                     verdict = await judge.judge(each.question, each.golds, each.answer)
                     verdicts[each.key] = verdict.to_dict()
-                    journal.write(_line(each.key, verdicts[each.key]))
-                    journal.flush()
+                    log.keep(_Judged(each.key, verdicts[each.key]))
                     done += 1
                     progress(done, len(asked))
 
@@ -115,27 +130,10 @@ def _asked(sample: Sample, identity: dict[str, Any]) -> _Asked:
     return _Asked((*sample.key, sent), question, golds, answer)
 
 
-def _line(key: Key, verdict: dict[str, Any]) -> str:
-    uid, sample, sent = key
-    return json_line({"uid": uid, "sample": sample, "sent": sent, "verdict": verdict})
-
-
-def _read_verdicts(path: Path) -> dict[Key, dict[str, Any]]:
-    """Read what was judged before; a last line that a crash left half-written is taken off the file."""
-    if not path.is_file():
-        return {}
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    verdicts: dict[Key, dict[str, Any]] = {}
-    for number, line in enumerate(whole.split(b"\n")[:-1], 1):
-        try:
-            row = json.loads(line)
-            verdicts[row["uid"], row["sample"], row["sent"]] = dict(row["verdict"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}:{number}: not a verdict: {type(error).__name__}: {error}") from error
-    return verdicts
+def _log(folder: ResultsFolder) -> LineLog[_Judged]:
+    remedy = "remove this line to ask the judge again"
+    name = lambda judged: f"the verdict on sample {judged.key[1]} of {judged.key[0]!r}"  # noqa: E731
+    return LineLog(folder.path / JUDGE_FILE, _Judged.from_row, name=name, remedy=remedy)
 
 
 def _rewrite(folder: ResultsFolder, verdicts: dict[tuple[str, int], dict[str, Any]]) -> None:

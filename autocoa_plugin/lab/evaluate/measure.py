@@ -15,7 +15,7 @@ from typing import Any
 
 from ...answers import METRICS, normalize_answer
 from ...errors import ConfigError, DataError
-from ...runs.identity import Fingerprint
+from ...runs.identity import Identity
 from ...trajectory import FAILURES, Origin, StopReason, Trajectory
 from ..asking.player import Sample
 from ..statistics import interval, pass_at_k
@@ -28,7 +28,7 @@ def summarize(
     samples: Iterable[Sample],
     *,
     method: str,
-    fingerprint: Fingerprint,
+    fingerprint: Identity,
     seconds: float,
     created: str,
     samples_per_question: int,

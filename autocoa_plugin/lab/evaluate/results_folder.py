@@ -1,6 +1,6 @@
 """A results folder: what `autocoa evaluate` writes, and how it is read again.
 
-    run.json         fingerprint, method, training cost, the command; written before the first question is asked
+    run.json         identity, method, training cost, the command; written before the first question is asked
     partial.jsonl    samples in the order in which they were finished; while the run is not finished
     samples.jsonl    all samples, ordered by question, then by number; written whole, then partial.jsonl is removed
     summary.json     `summary.Summary`
@@ -15,10 +15,12 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from ...errors import ConfigError, DataError
 from ...ledger import FILE_NAME, Ledger
+from ...runs.files import read_json
+from ...runs.folder import RunFolder
 from ...runs.log import LineLog
 from ...stages.result import RESULT_NAME, read_result
 from ..asking.player import Sample
@@ -26,25 +28,15 @@ from .summary import Summary
 
 
 @dataclass(frozen=True)
-class ResultsFolder:
+class ResultsFolder(RunFolder):
     """The files of one run."""
 
-    path: Path
-
-    @property
-    def run(self) -> Path:
-        """What is measured."""
-        return self.path / "run.json"
+    LOG: ClassVar[str] = "partial.jsonl"
 
     @property
     def partial(self) -> Path:
         """Samples of a run that is not finished."""
-        return self.path / "partial.jsonl"
-
-    @property
-    def log(self) -> Path:
-        """The file that grows while a session lasts: `partial`."""
-        return self.partial
+        return self.log
 
     @property
     def samples(self) -> Path:
@@ -66,8 +58,9 @@ class ResultsFolder:
         if not self.summary.is_file():
             state = "is not finished: run autocoa evaluate again" if self.run.is_file() else "holds no results"
             raise DataError(f"{self.path} {state} (no {self.summary.name})")
+        row = read_json(self.summary)
         try:
-            return Summary.from_dict(_read_json(self.summary))
+            return Summary.from_dict(row)
         except DataError as error:
             raise DataError(f"{self.summary}: {error}") from error
 
@@ -83,18 +76,11 @@ class ResultsFolder:
                     raise DataError(f"{self.samples}:{number}: {error}") from error
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"not readable JSON: {error}") from error
-
-
 # Samples on their way to a results folder: one line each as they are finished, in order when all are.
 #
 #     keep(sample) ──> partial.jsonl  ──(all there)──> samples.jsonl
 #
-# How lines are kept, and what a process that dies leaves behind, is `line_log.py`'s business.
+# How lines are kept, and what a process that dies leaves behind, stands in `runs/log.py`.
 
 
 class SampleLog(LineLog[Sample]):

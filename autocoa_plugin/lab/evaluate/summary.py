@@ -2,7 +2,7 @@
 
     Summary ── groups ── "all"   ── metrics ── "exact_match" ── mean 0.71, 95 % interval 0.66 to 0.75, n 300
             │         └─ "2hop"  ── ...
-            ├─ fingerprint: what the numbers depend on (`fingerprint.py`)
+            ├─ fingerprint: what the numbers depend on (`runs.identity`)
             └─ training: what the checkpoint had cost, where that was told
 
 How it is computed from samples: `measure.py`; shown: `table.py`, the report. All shares are between 0 and 1.
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ...errors import DataError
-from ...runs.identity import Fingerprint
+from ...runs.identity import Identity
 from ..statistics import Interval
 
 SCHEMA_VERSION = 1
@@ -101,7 +101,7 @@ class Summary:
     created: str
     seconds: float
     samples_per_question: int
-    fingerprint: Fingerprint
+    fingerprint: Identity
     groups: Mapping[str, GroupSummary]
     training: Mapping[str, float] = field(default_factory=dict)
     judge: Mapping[str, Any] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class Summary:
             raise DataError(f"schema_version must be {SCHEMA_VERSION}, got {version!r}")
         values = {name: value for name, value in row.items() if name != "schema_version"}
         try:
-            values["fingerprint"] = Fingerprint(**row["fingerprint"])
+            values["fingerprint"] = Identity(**row["fingerprint"])
             values["groups"] = {name: _group(each) for name, each in row["groups"].items()}
             return cls(**values)
         except (KeyError, TypeError, AttributeError) as error:

@@ -24,7 +24,7 @@ from ...config import require
 from ...data.parquet import check_pyarrow
 from ...errors import ConfigError, DataError, nearest
 from ...prompts import get_prompt
-from ...runs.files import write_atomically
+from ...runs.files import write_json
 from ..asking.question import Question
 from ..asking.question_rows import Columns
 from ..asking.questions import named_sets, questions_identity, read_questions
@@ -134,7 +134,7 @@ def _write_card(folder: Path, parts: Mapping[str, Part]) -> None:
     """Write what the files are; what an earlier run has told of the other file stays."""
     card = {name: told for name, told in _read_card(folder / CARD).items() if part_path(folder, name).is_file()}
     card |= {name: asdict(part) for name, part in parts.items()}
-    write_atomically(folder / CARD, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+    write_json(folder / CARD, card)
 
 
 def _read_card(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ autocoa report results/react results/sft2 runs/stages scorecard.json -o report.h
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
-from ...runs.files import write_atomically
+from ...runs.files import write_atomically, write_json
 from .comparable import lead
 from .figures import check_plots
 from .page import Head, check_page, html
@@ -96,8 +95,7 @@ def write_report(
         left_out=material.left_out,
     )
     page = html(head, sections(material, paper_rows=paper_rows))
-    numbers = json.dumps(to_dict(head, material), indent=1, allow_nan=False)
     data = output.with_suffix(".json")
+    write_json(data, to_dict(head, material), allow_nan=False)
     write_atomically(output, page)
-    write_atomically(data, numbers + "\n")
     return output, data

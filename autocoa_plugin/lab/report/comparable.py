@@ -22,7 +22,7 @@ from ..evaluate.summary import ALL, Interval
 from .material import Evaluation, Material, ordered_groups
 
 _MUST_EQUAL = ("questions", "metric", "world", "sampling")
-_MAY_DIFFER = ("model", "prompt", "protocol")
+_MAY_DIFFER = ("model.*", "prompt.*", "protocol.*")
 _FOOTNOTED = ("protocol", "prompt", "judge")
 _SHOWN_CHARACTERS = 40
 
@@ -99,7 +99,7 @@ def _representative(table: Sequence[Evaluation]) -> Evaluation:
 
 def _varying(heads: Sequence[Evaluation]) -> list[str]:
     """The keys in which any table differs from the first."""
-    found = [differences(heads[0].fingerprint, each.fingerprint, but=_MAY_DIFFER) for each in heads[1:]]
+    found = [differences(heads[0].fingerprint.flat, each.fingerprint.flat, but=_MAY_DIFFER) for each in heads[1:]]
     return [key for key in dict.fromkeys(key for each in found for key in each) if key != "metric.judge"]
 
 

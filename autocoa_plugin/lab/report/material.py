@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ledger import Ledger
-from ...runs.identity import Fingerprint
+from ...runs.identity import Identity
 from ..evaluate.summary import ALL, Summary
 from ..scorecard.scorecard import ScoreCard
 
@@ -24,7 +24,7 @@ class Evaluation:
     command: str | None = None
 
     @property
-    def fingerprint(self) -> Fingerprint:
+    def fingerprint(self) -> Identity:
         """What its numbers depend on."""
         return self.summary.fingerprint
 

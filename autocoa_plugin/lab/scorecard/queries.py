@@ -9,7 +9,6 @@ A trajectory dump has the ids already: `dump_queries.py`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from ...dump import read_dump
 from ...errors import ConfigError, DataError, nearest
 from ...prompts import prompt_ids
 from ...protocol import Action, Protocol
+from ...runs.files import replacement
 from ...tokenization import Codec
 from ...trajectory import Role, Segment, Trajectory
 
@@ -75,14 +75,8 @@ def read_queries(path: str | Path, protocol: Protocol) -> list[QueryRow]:
 
 def write_queries(rows: Iterable[QueryRow], path: str | Path) -> None:
     """Write a query file; it appears whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
+    with replacement(Path(path)) as unfinished:
         write_json_lines(({name: getattr(row, name) for name in _FIELDS} for row in rows), unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def encode_query(

@@ -6,7 +6,6 @@ ScoreCard ── groups ── "train" ── measures ── "holds_gold" ─�
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,9 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ...cassette.header import corpus_identity
 from ...errors import DataError
 from ...ledger import LedgerEntry
-from ...runs.files import write_atomically
+from ...runs.files import write_json
+from ...runs.identity import file_sha256
 from ...settings import SearchSettings
 from ...trajectory import CALLS
 
@@ -99,8 +100,7 @@ class ScoreCard:
 
 def save_cards(cards: Iterable[ScoreCard], path: str | Path) -> None:
     """Write cards as {"cards": [...]}; the file appears whole or not at all."""
-    text = json.dumps({"cards": [each.to_dict() for each in cards]}, indent=1, ensure_ascii=False, allow_nan=False)
-    write_atomically(Path(path), text + "\n")
+    write_json(Path(path), {"cards": [each.to_dict() for each in cards]}, allow_nan=False)
 
 
 def read_cards(path: str | Path) -> list[ScoreCard]:
@@ -124,21 +124,22 @@ def _group(row: Mapping[str, Any]) -> GroupCard:
 
 
 def real_identity(search: SearchSettings | None, dump: str | None = None) -> dict[str, Any]:
-    """Which real tool answered: backend, top_k, and the SHA-256 of the indexed corpus or the server's URL.
+    """Name the real tool: backend, top_k, and the SHA-256 of the indexed corpus or the server's URL.
 
     Without search settings the observations recorded in `dump` are the real ones.
     """
     if search is None:
         return {"backend": "recorded", "dump": dump}
+    corpus = corpus_identity(search)
     if search.backend != "index":
-        return {"backend": search.backend, "url": search.url, "top_k": search.top_k}
+        return {"backend": search.backend, "url": search.url and corpus, "top_k": search.top_k}
     from ...retrieval.index import load
 
-    manifest = load(Path(search.index_dir or f"{search.corpus}.index"))
+    manifest = load(search.index_folder)
     return {
         "backend": "index",
         "corpus": search.corpus,
-        "sha256": manifest.corpus_sha256 if manifest else None,
+        "sha256": corpus.removeprefix("sha256:"),
         "passages": manifest.passages if manifest else None,
         "top_k": search.top_k,
     }
@@ -146,7 +147,7 @@ def real_identity(search: SearchSettings | None, dump: str | None = None) -> dic
 
 def file_identity(path: str) -> dict[str, Any]:
     """A query file and its SHA-256."""
-    return {"file": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+    return {"file": path, "sha256": file_sha256(path)}
 
 
 def now() -> str:

@@ -1,6 +1,6 @@
 """One rollout of the teacher, and what it was asked for: a line of `attempts.jsonl`.
 
-A line is a row of a trajectory dump (`evaluation.sample.Sample`) whose split is the kind, so whatever reads dumps reads
+A line is a row of a trajectory dump (`asking.player.Sample`) whose split is the kind, so whatever reads dumps reads
 attempts, and:
 
     kind sample parent n_shared strategy      what was asked for
@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ...errors import DataError
+from ...runs.folder import RunFolder
 from ...runs.log import LineLog
 from ...trajectory import Summable
 from ..asking.player import Sample
@@ -128,7 +129,7 @@ class Attempt:
 #     log.read()          all, one by one
 #     log.of(question)    those of one question, in the order they were asked for
 #
-# How lines are kept, and what a process that dies leaves behind, is `line_log.py`'s business.
+# How lines are kept, and what a process that dies leaves behind, stands in `runs/log.py`.
 
 
 class AttemptLog(LineLog[Attempt]):
@@ -170,32 +171,16 @@ def _name(attempt: Attempt) -> str:
 #     attempts.jsonl    every attempt, right or wrong, as they were finished; the data sets are made from it
 #     vllm.log          what a server of our own has said
 #
-# The data sets and their cards lie beside them (`assemble.py`). How an interrupted run goes on is told in
-# `evaluation/resume.py`.
+# The data sets and their cards lie beside them (`data_set.py`). How an interrupted run goes on: `runs/folder.py`.
 
 
 @dataclass(frozen=True)
-class SynthesisFolder:
+class SynthesisFolder(RunFolder):
     """The files of one synthesis."""
 
-    path: Path
-
-    @property
-    def run(self) -> Path:
-        """What is asked for."""
-        return self.path / "run.json"
+    LOG: ClassVar[str] = "attempts.jsonl"
 
     @property
     def attempts(self) -> Path:
         """What the teacher has written."""
-        return self.path / "attempts.jsonl"
-
-    @property
-    def log(self) -> Path:
-        """The file that grows while a session lasts: `attempts`."""
-        return self.attempts
-
-    @property
-    def server_log(self) -> Path:
-        """What a server of our own has said."""
-        return self.path / "vllm.log"
+        return self.log

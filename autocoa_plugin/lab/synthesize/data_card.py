@@ -6,7 +6,6 @@ follows from the attempts and the job.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
@@ -17,7 +16,8 @@ from ... import __version__
 from ...config import to_mapping
 from ...data.record_files import read_records
 from ...data.records import PairRecord, Piece, Record, TextRecord
-from ...runs.identity import Fingerprint
+from ...runs.files import write_atomically, write_json
+from ...runs.identity import Identity
 from .gates import GATES
 from .job import SynthesisJob
 from .provenance import Prompt, licences_of, public_name
@@ -40,7 +40,7 @@ class Run:
     """
 
     job: SynthesisJob
-    fingerprint: Fingerprint
+    fingerprint: Identity
     cot: Prompt
     coa: Prompt
     training: Prompt
@@ -59,9 +59,9 @@ def write_cards(
     for name, each in sets.items():
         if each.rows:
             card = card_of(name, run, tally, each, files[name])
-            text = json.dumps(card, indent=1, ensure_ascii=False, allow_nan=False)
-            for suffix, content in zip(CARD_SUFFIXES, (text + "\n", card_text(card)), strict=True):
-                (folder / f"{name}{suffix}").write_text(content, encoding="utf-8", newline="\n")
+            for_programs, for_people = (folder / f"{name}{suffix}" for suffix in CARD_SUFFIXES)
+            write_json(for_programs, card, allow_nan=False)
+            write_atomically(for_people, card_text(card))
 
 
 def card_of(name: str, run: Run, tally: RunTally, rows: SetTally, files: Sequence[Path]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from ...errors import EngineError
 from ...prompts import get_prompt
 from ...protocol import get_protocol
 from ...runs.folder import read_run
-from ...runs.identity import Fingerprint, digest, flatten, model_fingerprint
+from ...runs.identity import Identity, digest, flatten, model_fingerprint
 from ...settings import Settings
 from ...tokenization import Codec
 from ...tokenization import fingerprint as tokenizer_fingerprint
@@ -59,7 +59,7 @@ class Prepared:
     coa: Prompting
     nobody: Environment
     tool: Environment
-    fingerprint: Fingerprint
+    fingerprint: Identity
 
     @property
     def judge(self) -> Judge:
@@ -199,13 +199,13 @@ def fingerprint_of(
     *,
     engine: str,
     served_model: str | None = None,
-) -> Fingerprint:
+) -> Identity:
     """Name everything that the job's attempts depend on; `engine` is an `engine_source.Kind`, or "own".
 
     As `evaluation.identity.fingerprint_of`; `cot` and `coa` are the two ways of asking. Raises `OSError` when the
     model's folder cannot be read.
     """
-    return Fingerprint(
+    return Identity(
         questions=questions_identity(job.questions, questions),
         metric={
             "version": METRIC_VERSION,

@@ -211,7 +211,7 @@ class MeteredEngine:
 # No more requests a minute than a server allows: they wait for their turn, in the order in which they came.
 #
 # Requests are spread evenly; at most those of one second come together. What a server that is too busy all the same
-# answers, and how long to wait then, is `engines/openai_transport.py`'s business.
+# answers, and how long to wait then, stands in `engines/openai_transport.py`.
 
 
 _MINUTE_S = 60.0
@@ -284,7 +284,7 @@ class SynthesisProgress(CountedProgress):
     def finish(self, question: Question) -> None:
         """Count a question that has all it gets; nothing is announced before this session has done something."""
         self._spent_on_finished += self._costs.pop(question.id, 0.0)
-        self.step(is_told=self._has_new)
+        self.step(has_line=self._has_new)
 
     def text(self) -> str:
         """For people: "Qwen: kept 12 cot, 9 coa, 3 pairs, 61 % of 39 attempts; spent 1.23 of about 14.60"."""

@@ -1,14 +1,13 @@
 """`synthesize(job)`: from a job to finished data sets, whatever an earlier session has left there.
 
 check ── questions ── lock ── prepare ── run.json ── ask what is missing ── data sets, cards
-        (cheap things first)            (refuses another fingerprint)
+        (cheap things first)            (refuses another identity)
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 import math
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...engines.base import Engine
 from ...errors import EngineError
-from ...runs.files import write_atomically
+from ...runs.files import write_json
 from ...runs.folder import begin, end_session, locked
 from ...runs.workers import Refusals, stop_signals
 from ..asking.model import open_engine, served
@@ -129,7 +128,7 @@ def _write_summary(result: Result, folder: SynthesisFolder) -> None:
         "seconds": result.seconds,
         **result.assembled.to_dict(),
     }
-    write_atomically(folder.path / "summary.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_json(folder.path / "summary.json", content)
 
 
 # One session of asking the teacher: which questions are not finished, where the engine comes from, who runs them.
@@ -178,14 +177,11 @@ class Asking:
             return asyncio.run(self._ask(missing, engine))
         patience = job.patience if kind == "server" else {}  # a server of our own that has died does not come back
 
-        def report(seconds: float, line: str) -> None:
-            self.progress.say(f"vLLM starts, {seconds:.0f} s: {line[-60:]}")
-
         async def ask(url: str | None) -> Ended:
             async with open_engine(job, kind, url, **patience) as opened:
                 return await self._ask(missing, opened)
 
-        with served(job, kind, self.folder.server_log, report) as url:
+        with served(job, kind, self.folder.server_log, self.progress.say_server_starts) as url:
             return asyncio.run(ask(url))
 
     async def _ask(self, missing: Sequence[Question], engine: Engine) -> Ended:

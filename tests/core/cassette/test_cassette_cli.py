@@ -114,7 +114,7 @@ def test_wrong_input_is_one_line_and_exit_status_2(tmp_path, capsys):
     assert "is no cassette: file is not a database" in refused(capsys, "inspect", tmp_path / "text")
     assert "it is a folder" in refused(capsys, "export", tmp_path, tmp_path / "lines")
     assert "t exists" in refused(capsys, "export", tape, tape)
-    assert "protocol 'search_r1', not 'autocoa'" in refused(capsys, "merge", tmp_path / "out", tape, other)
+    assert 'protocol="search_r1" (in ' in refused(capsys, "merge", tmp_path / "out", tape, other)
     assert "text:1: Expecting value" in refused(capsys, "import", tmp_path / "text", tmp_path / "out")
 
 

@@ -16,6 +16,21 @@ from omegaconf import OmegaConf
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.verl_adapters.resume import guard_resume
 
+# experiment.json as version 0.1 wrote it. The data is the SHA-256 of "{}\n"; the model that of the one line
+# "config.json sha256:<SHA-256 of {}>"
+OLD_EXPERIMENT = """{
+ "kind": "sft",
+ "made_with": {
+  "content of model.path": "model:5a55d4f1ca7b8f1981ef8fca522747ae",
+  "content of data.train_files": [
+   "sha256:ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"
+  ],
+  "processes": "1",
+  "optim.lr": 5e-05
+ }
+}
+"""
+
 
 @pytest.fixture
 def sft(tmp_path):
@@ -81,12 +96,20 @@ def test_other_data_and_another_model_are_refused(sft, tmp_path):
     guard_resume(sft(), "sft")
     save_checkpoint(tmp_path)
     (tmp_path / "rows.jsonl").write_text('{"id": 1}\n')
-    with pytest.raises(ConfigError, match=r"another experiment: content of data.train_files=\[\"sha256:"):
+    with pytest.raises(ConfigError, match=r"was made with content of data.train_files=\[\"sha256:"):
         guard_resume(sft(), "sft")
     (tmp_path / "rows.jsonl").write_text("{}\n")
     (tmp_path / "model" / "config.json").write_text('{"a": 1}')
     with pytest.raises(ConfigError, match=r"content of model.path=\"model:"):
         guard_resume(sft(), "sft")
+
+
+def test_checkpoints_of_an_earlier_version_go_on(sft, tmp_path):
+    save_checkpoint(tmp_path)
+    (tmp_path / "out" / "experiment.json").write_text(OLD_EXPERIMENT)
+    guard_resume(sft(), "sft")
+    with pytest.raises(ConfigError, match=r"was made with optim.lr=5e-05 \(here 0.1\); give another"):
+        guard_resume(sft(**{"optim.lr": 0.1}), "sft")
 
 
 def test_moved_data_and_model_may_resume(sft, tmp_path):
@@ -239,7 +262,7 @@ def test_two_processes_do_not_train_in_one_folder(sft, tmp_path):
     command = [sys.executable, "-c", _HOLD, str(tmp_path / "config.yaml")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        with pytest.raises(ConfigError, match=rf"in use by another training process \(pid {other.pid}\)"):
+        with pytest.raises(ConfigError, match=rf"in use by another process \(pid {other.pid}\)"):
             guard_resume(sft(), "sft")
         other.kill()
     time.sleep(0.01)

@@ -118,6 +118,28 @@ def test_a_changed_start_model_is_refused_and_moved_files_are_not(folder):
         run(folder, "one", model=folder / "elsewhere")
 
 
+def test_a_stage_of_an_earlier_version_is_finished_and_any_other_is_refused(folder):
+    run(folder, "one", seed=1)
+    file = folder / "out" / "one" / "made_with.json"
+    # as version 0.1 spelled it: the SHA-256 of '{"id": "one"}' and a line's end, and of the line about config.json
+    old = {
+        "stage": "one",
+        "program": "fake_trainer",
+        "seed": 1,
+        "content of the start model": "model:4e514b0fbcfc2aa2311c044f17450943",
+        "content of data.train_files one.jsonl": (
+            "sha256:2c3bcad418d6c374ad0f63832eb756d11f0b86dd60321b3965069e264e67e2ac"
+        ),
+    }
+    now = json.loads(file.read_text())
+    assert all(name in old or ".yaml: " in name for name in now)
+    file.write_text(json.dumps({**now, **old}))
+    assert run(folder, "one", seed=1)[0][0].status == "skipped"
+    file.write_text(json.dumps({**now, "seed": 3}))
+    with pytest.raises(ConfigError, match=r"one was made with seed=3 \(here 1\); give another FOLDER, or --fresh"):
+        run(folder, "one", seed=1)
+
+
 def test_a_later_stage_is_refused_before_an_earlier_one_is_trained(folder):
     run(folder, "one", "two", seed=1)
     with pytest.raises(ConfigError, match=r"one-two was made with override optim.lr=nothing"):
@@ -219,7 +241,7 @@ def test_a_folder_that_another_process_is_making_is_refused(folder, monkeypatch)
     )
     try:
         wait_for_step(folder / "out" / "one" / "launches" / "000" / "metrics.jsonl", 1)
-        with pytest.raises(ConfigError, match=r"out/one is being made by another process"):
+        with pytest.raises(ConfigError, match=r"out/one is in use by another process"):
             run(folder, "one")
     finally:
         process.terminate()

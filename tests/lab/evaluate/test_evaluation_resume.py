@@ -11,17 +11,17 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_samples import made_sample
+from made_samples import made_sample, without_times
 from played_world import build_world, codec_of, results, run, teach
 from playing import serving
 
 from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder, SampleLog
-from autocoa_plugin.runs.folder import begin, end_session, locked, read_run, without_times
-from autocoa_plugin.runs.identity import Fingerprint
+from autocoa_plugin.runs.folder import begin, end_session, locked, read_run
+from autocoa_plugin.runs.identity import Identity
 from autocoa_plugin.tinyworld.world_files import Files
 
-FINGERPRINT = Fingerprint(
+FINGERPRINT = Identity(
     questions={"count": 2},
     metric={"version": "1", "judge": None},
     world={"top_k": 3, "environment": "real"},
@@ -113,7 +113,7 @@ def test_a_folder_goes_on_with_the_fingerprint_it_was_made_with(folder):
     assert begin(folder, FINGERPRINT, {"method": "SFT-2"}) == 0.0
     assert begin(folder, FINGERPRINT, {"method": "SFT-1&2"}) == 0.0  # a new name is no other run
     run = read_run(folder)
-    assert run is not None and run["method"] == "SFT-1&2" and Fingerprint(**run["fingerprint"]) == FINGERPRINT
+    assert run is not None and run["method"] == "SFT-1&2" and Identity(**run["fingerprint"]) == FINGERPRINT
 
 
 def test_another_fingerprint_is_refused_with_every_key_that_differs(folder):
@@ -123,7 +123,7 @@ def test_another_fingerprint_is_refused_with_every_key_that_differs(folder):
     with pytest.raises(ConfigError, match=expected):
         begin(folder, other, {})
     run = read_run(folder)
-    assert run is not None and Fingerprint(**run["fingerprint"]) == FINGERPRINT
+    assert run is not None and Identity(**run["fingerprint"]) == FINGERPRINT
 
 
 def test_the_wall_clock_of_all_sessions_is_added_up(folder):
@@ -142,12 +142,15 @@ def test_the_wall_clock_of_all_sessions_is_added_up(folder):
 def test_a_broken_run_json_is_named(folder):
     for text in ("{", "[]", '{"fingerprint": {}}', json.dumps({"fingerprint": None, "started": 0})):
         folder.run.write_text(text)
-        with pytest.raises(DataError, match=r"run\.json is no description of a run"):
+        with pytest.raises(DataError, match=r"run\.json is no (description of a run|readable JSON file): "):
             begin(folder, FINGERPRINT, {})
 
 
 def test_two_processes_do_not_write_one_folder(folder):
-    with FileLock(folder.path / ".lock"), pytest.raises(ConfigError, match="is being written by another autocoa proc"):
+    with (
+        FileLock(folder.path / ".lock"),
+        pytest.raises(ConfigError, match="is in use by another process; wait"),
+    ):
         locked(folder).__enter__()
 
 

@@ -405,7 +405,7 @@ def test_a_half_written_verdict_is_dropped_and_judged_again(folder):
 @pytest.mark.parametrize("line", ["{", "[]", '{"uid": "a"}', '{"uid": "a", "sample": 0, "sent": "x", "verdict": 3}'])
 def test_a_broken_line_of_verdicts_is_named(folder, line):
     (folder.path / JUDGE_FILE).write_text(line + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"judge\.jsonl:1: not a verdict"):
+    with pytest.raises(DataError, match=r"judge\.jsonl:1: .*; remove this line to ask the judge again"):
         judge(folder, JudgeServer("yes"))
 
 

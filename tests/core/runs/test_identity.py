@@ -9,15 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin.runs.identity import (
-    SPEED,
-    WRITING,
+    Identity,
+    decisive,
     describe,
+    differences,
     file_fingerprint,
     flatten,
     model_fingerprint,
-    setting_differences,
-    without,
-    write_json,
 )
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(max_size=5))
@@ -81,7 +79,7 @@ def test_nested_settings_become_dotted_keys():
     ],
 )
 def test_where_when_and_how_fast_are_left_out(key):
-    assert without({key: 1}, (*WRITING, *SPEED)) == {}
+    assert decisive({key: 1}) == {}
 
 
 @pytest.mark.parametrize(
@@ -106,19 +104,18 @@ def test_where_when_and_how_fast_are_left_out(key):
     ],
 )
 def test_what_changes_what_is_learnt_is_kept(key):
-    assert without({key: 1}, (*WRITING, *SPEED)) == {key: 1}
+    assert decisive({key: 1}) == {key: 1}
 
 
 def test_a_tape_matters_when_it_answers_and_not_when_it_only_records():
-    patterns = (*WRITING, *SPEED)
-    assert without({"autocoa.cassette": None}, patterns) == without({"autocoa.cassette.mode": "record"}, patterns) == {}
+    assert decisive({"autocoa": {"cassette": None}}) == decisive({"autocoa": {"cassette": {"mode": "record"}}}) == {}
     replay = {"autocoa.cassette.mode": "replay"}
-    assert without({**replay, "autocoa.cassette.path": "a"}, patterns) == replay
+    assert decisive({**replay, "autocoa.cassette.path": "a"}) == replay
 
 
 @given(SETTINGS)
 def test_settings_do_not_differ_from_themselves(settings):
-    assert setting_differences(settings, settings) == {}
+    assert differences(settings, settings) == {}
 
 
 @given(SETTINGS, SETTINGS)
@@ -126,21 +123,21 @@ def test_differences_are_the_keys_whose_values_differ(old, new):
     def text(settings, key):
         return repr(settings[key]) if key in settings else None
 
-    assert set(setting_differences(old, new)) == {key for key in {*old, *new} if text(old, key) != text(new, key)}
+    assert set(differences(old, new)) == {key for key in {*old, *new} if text(old, key) != text(new, key)}
 
 
 def test_a_difference_is_said_with_both_values_and_the_rest_is_counted():
     # 2 lists of keys: lr and d differ, c and e are on one side only; three are shown
-    different = setting_differences({"lr": 5e-5, "c": (1, 2), "d": "x"}, {"lr": 1e-4, "d": "y", "e": [1]})
-    assert describe(different) == 'lr=5e-05 (here 0.0001), d="x" (here "y"), e=nothing (here [1]) and 1 more'
+    different = differences({"lr": 5e-5, "c": (1, 2), "d": "x"}, {"lr": 1e-4, "d": "y", "e": [1]})
+    assert describe(different, shown=3) == 'lr=5e-05 (here 0.0001), d="x" (here "y"), e=nothing (here [1]) and 1 more'
 
 
 def test_tuples_and_lists_are_the_same_after_a_file():
-    assert setting_differences({"a": [1, 2]}, {"a": (1, 2)}) == {}
+    assert differences({"a": [1, 2]}, {"a": (1, 2)}) == {}
 
 
-def test_a_json_file_is_replaced_as_a_whole(tmp_path):
-    write_json(tmp_path / "a.json", {"x": 1})
-    write_json(tmp_path / "a.json", {"x": 2})
-    assert [each.name for each in tmp_path.iterdir()] == ["a.json"]
-    assert (tmp_path / "a.json").read_text() == '{\n "x": 2\n}\n'
+def test_an_identity_is_flat_without_what_is_not_set():
+    identity = Identity({"count": 2}, {"judge": None}, {"top_k": 3, "a": None}, {}, {}, {}, {"content": "m"})
+    assert identity.flat == {"questions.count": 2, "world.top_k": 3, "model.content": "m"}
+    other = {"questions.count": 2, "world.top_k": 5}
+    assert differences(identity.flat, other, but=("model.*",)) == {"world.top_k": ("3", "5")}
