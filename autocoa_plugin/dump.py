@@ -18,6 +18,7 @@ from typing import Any
 
 from .errors import TrajectoryError
 from .rewards import Reward
+from .runs.files import json_line
 from .trajectory import Trajectory
 
 
@@ -61,11 +62,6 @@ def dump_row(
     }
 
 
-def json_line(row: Mapping[str, Any]) -> str:
-    """A row as one line, numpy scalars and arrays (from parquet) as plain values."""
-    return json.dumps(row, ensure_ascii=False, default=_plain) + "\n"
-
-
 def read_dump(folder: str | Path, split: str, step: int | None = None) -> Iterator[dict[str, Any]]:
     """Yield the rows of a split, of one step or of all, with `trajectory` rebuilt.
 
@@ -81,7 +77,3 @@ def read_dump(folder: str | Path, split: str, step: int | None = None) -> Iterat
                 except (json.JSONDecodeError, KeyError, TrajectoryError) as error:
                     raise TrajectoryError(f"{path}:{number}: {error}") from error
                 yield row
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)  # numpy scalars and arrays from parquet

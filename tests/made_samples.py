@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from autocoa_plugin.answers import METRICS
-from autocoa_plugin.dump import json_line
 from autocoa_plugin.lab.asking.player import Sample
 from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.lab.evaluate.measure import summarize
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder
 from autocoa_plugin.lab.evaluate.summary import Summary
 from autocoa_plugin.rewards import Reward
+from autocoa_plugin.runs.files import json_line
 from autocoa_plugin.runs.identity import Identity
 from autocoa_plugin.trajectory import Call, Counts, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -120,3 +120,12 @@ def finish(folder: Path) -> None:
 def is_pending(folder: Path) -> bool:
     """True where an exchange was decided and interrupted: old and new files stand side by side."""
     return (folder / _PENDING / _LIST).is_file()
+
+
+def json_line(row: Mapping[str, Any]) -> str:
+    """A row as one line, numpy scalars and arrays (from parquet) as plain values."""
+    return json.dumps(row, ensure_ascii=False, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)  # numpy scalars and arrays from parquet

@@ -17,7 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from ..dump import json_line
+from .files import json_line
 from ..errors import DataError
 from .files import replacing
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...dump import dump_row, json_line
+from ...dump import dump_row
 from ...engines.base import Engine, Sampling
 from ...engines.streaming import StreamingEngine
 from ...environments.base import Environment
@@ -16,6 +16,7 @@ from ...errors import ConfigError
 from ...limits import Limits
 from ...loop import rollout
 from ...rewards import Reward, format_errors
+from ...runs.files import json_line
 from ...tokenization import Codec
 from ...trajectory import Trajectory
 from ..asking.player import SeededEngine, sample_seed

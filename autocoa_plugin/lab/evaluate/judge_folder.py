@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...dump import json_line
 from ...errors import DataError
-from ...runs.files import replacing
+from ...runs.files import json_line, replacing
 from ...runs.identity import digest
 from ...runs.log import LineLog
 from ..asking.player import Sample

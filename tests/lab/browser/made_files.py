@@ -19,7 +19,8 @@ from typing import Any
 from tokenizer_families import FAMILIES
 
 from autocoa_plugin import AUTOCOA, Role, Trajectory, score
-from autocoa_plugin.dump import dump_row, json_line
+from autocoa_plugin.dump import dump_row
+from autocoa_plugin.runs.files import json_line
 from autocoa_plugin.trajectory import Call, Counts, Origin, Outcome, Segment, Source, StopReason
 
 QORVIA = "Who rules the capital of Qorvia ?"

@@ -20,7 +20,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, rollout, score
-from autocoa_plugin.dump import json_line
 from autocoa_plugin.errors import ConfigError, DataError, EngineError
 from autocoa_plugin.lab.asking.player import Sample
 from autocoa_plugin.lab.asking.question import Question
@@ -40,6 +39,7 @@ from autocoa_plugin.lab.evaluate.judge import (
 from autocoa_plugin.lab.evaluate.judge_folder import JUDGE_FILE, JudgeTotals, judge_folder
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder
 from autocoa_plugin.prompts import JUDGE_ANSWER
+from autocoa_plugin.runs.files import json_line
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 
 CODEC = Codec(CharTokenizer(), AUTOCOA)

@@ -14,7 +14,6 @@ from made_attempts import made_attempt
 from tokenizer_families import FAMILIES
 
 from autocoa_plugin.answers import METRICS
-from autocoa_plugin.dump import json_line
 from autocoa_plugin.errors import AutoCoAError, ConfigError, DataError, ToolUnavailableError
 from autocoa_plugin.lab.asking.player import Sample
 from autocoa_plugin.lab.asking.question import Question
@@ -23,6 +22,7 @@ from autocoa_plugin.lab.explore.read_rollouts import entry_of_rollout
 from autocoa_plugin.lab.explore.sources import find_source
 from autocoa_plugin.lab.synthesize.attempt import Kind
 from autocoa_plugin.rewards import Reward
+from autocoa_plugin.runs.files import json_line
 from autocoa_plugin.tinyworld.sockets import write_settings
 from autocoa_plugin.trajectory import Role, Segment, Source, StopReason, Trajectory
 
