@@ -142,8 +142,6 @@ def gold_answers(value: Any, where: str) -> tuple[str, ...]:
         value = value.tolist()
     if isinstance(value, Mapping):
         return _golds_of_mapping(value, where)
-    if isinstance(value, str) and (spelled := _spelled(value)) is not None:
-        return gold_answers(spelled, where)
     if isinstance(value, list | tuple):
         return tuple(gold for each in value for gold in _golds_of_item(each, where))
     return _golds_of_item(value, where)
@@ -175,8 +173,10 @@ def _golds_of_item(value: Any, where: str) -> tuple[str, ...]:
         return ()
     if isinstance(value, bool):
         raise DataError(f"{where}: gold answers must be text or numbers, got {value}: write yes, True or the like")
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        value = int(value)
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
-        return (str(int(value)) if abs(value) < _EXACT and value == int(value) else repr(value),)
+        return (str(value),)
     raise DataError(
         f"{where}: gold answers must be text, numbers or a list of these, got {type(value).__name__} {value!r:.80}"
     )
