@@ -1,4 +1,4 @@
-"""What a finished trajectory is worth, and why: named parts and their sum.
+"""Reward of a finished trajectory: named parts and their sum.
 
     total = answer_weight * metric * (1 - action_cost * actions) - format_penalty * (1 - format)
 

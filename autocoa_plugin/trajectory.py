@@ -1,4 +1,4 @@
-"""What a rollout leaves behind: segments of token ids with a role and a source, and why it stopped.
+"""Trajectory of a rollout: segments of token ids with a role and a source, the loss mask, counts, the stop reason.
 
     role    thought   action   observation          thought   answer    answer
     source  policy    policy   environment          policy    template  policy
@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 
 
 class Role(StrEnum):
-    """What the tokens are for. Loss follows the role."""
+    """Purpose of a segment's tokens. Loss follows the role."""
 
     THOUGHT = "thought"
     ACTION = "action"
@@ -30,7 +30,7 @@ class Role(StrEnum):
 
 
 class Source(StrEnum):
-    """Who wrote the tokens. Log-probabilities follow the source."""
+    """Writer of a segment's tokens. Log-probabilities follow the source."""
 
     POLICY = "policy"  # sampled, so it has log-probabilities; may be an imagined observation
     ENVIRONMENT = "environment"
@@ -38,7 +38,7 @@ class Source(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why the loop ended. A forced answer keeps the reason of the limit that made it necessary."""
+    """Reason why a rollout ended. A forced answer keeps the reason of the limit that made it necessary."""
 
     ANSWERED = "answered"  # the policy ended its turn with a complete answer
     NO_ANSWER = "no_answer"  # the policy ended its turn without one
@@ -135,7 +135,7 @@ class Summable:
 
 @dataclass
 class Counts(Summable):
-    """What happened in one trajectory, counted; every trajectory has the same keys.
+    """Counters of one trajectory: actions, calls, faults, tokens, seconds, cost; every trajectory has the same keys.
 
     The names are those of every count and cost elsewhere: of observations, ledgers, scorecards and data cards.
     """
