@@ -1,10 +1,10 @@
-"""A record as a plain row of names and values, and back: every wrong field is named.
+"""Row format of training records, JSON-ready, and back: every wrong field is named.
 
     CotRecord(id="q1", ...)   <->   {"schema_version": 1, "kind": "cot", "id": "q1", ...}
     {"segments": [{"role": "observaton", ...}]}   ->   DataError: segments[0].role: must be one of [...]
 
-What a single value must be is `row_values.py`'s business, what must fit together `records.py`'s, in which file and line
-a row stands `files.py`'s.
+Here each value is checked by itself; what must fit together is checked in `records.py`, and `record_files.py` adds the
+file and line.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from ..errors import DataError, nearest
 from ..trajectory import Role, Source
 from .records import RECORDS, SCHEMA_VERSION, Message, Piece, Record
 
-# The values of a row, each checked: what is wrong is told with its place in the row ("segments[3].ids[7]").
+# ------------------------------------------------------------------------------------------------- values, each checked
 #
-# Every function takes a value as JSON or parquet gives it, and its place; its `DataError` begins with that place.
-# Nothing is converted: "3" is no number.
-
+# Every function takes a value as JSON or parquet gives it, and its place in the row ("segments[3].ids[7]"); its
+# `DataError` begins with that place. Nothing is converted: "3" is no number.
 
 _MAX_ID = 2**31 - 1  # parquet columns of ids have 32 bits
 
@@ -102,7 +101,7 @@ def _object(value: Any, where: str, known: Iterable[str], *, needed: Iterable[st
 
 
 def read_choice(choices: Iterable[str], value: Any, where: str) -> str:
-    """One of `choices`; a wrong one is told with the nearest."""
+    """One of `choices`; for a wrong one the error names the nearest."""
     if value is None:
         raise DataError(f"{where}: missing, expected one of {list(choices)}")
     if not isinstance(value, str) or value not in choices:
@@ -122,7 +121,7 @@ def _refuse(where: str, expected: str, value: Any) -> NoReturn:
 
 
 def describe(value: Any) -> str:
-    """What was seen, in a few words."""
+    """Describe a value for a message, in a few words."""
     return "None" if value is None else f"{type(value).__name__} {value!r:.60}"
 
 
