@@ -3,7 +3,7 @@
     "... \\boxed{\\text{The Stories}}"  --extract_boxed-->  "The Stories"  --normalize_answer-->  "stories"
     {"target": ["The Stories", 1902]}  --gold_answers-->  "The Stories", "1902"
 
-Extraction is one pass over the text, whatever the policy wrote. Which part of a trajectory may be read for an answer is
+Extraction is one pass over the text, however wild it is. Which part of a trajectory may be read for an answer is
 decided in `trajectory.py`, the weight of a metric in the reward in `rewards.py`.
 """
 

@@ -46,7 +46,7 @@ class LedgerEntry(Summable):
     notices: int = 0
     tool_errors: int = 0
     tool_timeouts: int = 0
-    tool_seconds: float = 0.0  # wall clock of answers, whoever gave them
+    tool_seconds: float = 0.0  # wall clock of answers, of tools and models alike
     thought_tokens: int = 0  # sampled by the policy, as are the next two
     action_tokens: int = 0
     answer_tokens: int = 0

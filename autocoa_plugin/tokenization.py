@@ -77,7 +77,7 @@ class Codec:
     def encode(self, text: str) -> list[int]:
         """Encode template text: tags become their tokens, no BOS is added."""
         if self._backend is not None:
-            # "fast" computes no offsets, which nobody reads; a batch of one is encoded in this very thread
+            # "fast" computes no offsets, which are not read here; a batch of one is encoded in this very thread
             ids = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
         else:
             ids = self.tokenizer.encode(text, add_special_tokens=False)

@@ -204,14 +204,14 @@ def records_of_dump(
 
 def _record(row: Mapping[str, Any], id: str, tokenizer: str) -> CotRecord | CoaRecord:
     trajectory, info = row["trajectory"], row["info"]
-    told = {
+    known = {
         "answer": row["answer"],
         "data_source": info.get("data_source"),
         "question": info.get("question"),
         "reward": row["reward"],
         "stop_reason": str(trajectory.stop_reason),
     }
-    meta = {name: str(value) for name, value in told.items() if value is not None}
+    meta = {name: str(value) for name, value in known.items() if value is not None}
     return record_of(
         trajectory, id=id, tokenizer=tokenizer, golds=[str(gold) for gold in info.get("golds", ())], meta=meta
     )

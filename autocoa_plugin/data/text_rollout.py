@@ -115,8 +115,8 @@ def _compare(trajectory: Trajectory, script: Script, codec: Codec) -> None:
                 raise DataError(f"action {number}: a rollout answers it with the notice {notice!r}, got {body!r:.60}")
     seen, expected = _roles(script.pieces, codec), _roles(trajectory.segments, codec)
     if seen != expected:
-        told, played = (", ".join(roles) or "none" for roles in (seen, expected))
-        raise DataError(f"its roles are {told}; a rollout of the same text has {played}")
+        given, played = (", ".join(roles) or "none" for roles in (seen, expected))
+        raise DataError(f"its roles are {given}; a rollout of the same text has {played}")
 
 
 def _roles(parts: Sequence[Piece] | Sequence[Segment], codec: Codec) -> list[Role]:

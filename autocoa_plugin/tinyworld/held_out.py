@@ -6,7 +6,8 @@
     world model   forced observations against the articles
 
 One thread of torch is enough: 600 questions take some ten seconds. The rollout is `loop.py`'s, the reward
-`rewards.py`'s: the same code as in training, so a figure here is what validation inside verl would say. All but the questions is measured in `measures.py`.
+`rewards.py`'s: the same code as in training, so a figure here is what validation inside verl would say. All but the
+questions is measured in `measures.py`.
 """
 
 from __future__ import annotations

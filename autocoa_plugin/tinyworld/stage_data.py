@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.from_trajectory import pieces_of
 from ..data.record_files import write_records
 from ..data.records import CoaRecord, CotRecord, Message, PairRecord, Piece, Record, TextRecord
 from ..environments.base import Environment
@@ -326,11 +327,6 @@ def replay_text(world: World, rng: random.Random) -> str:
 def text_record(text: str, *, id: str, tokenizer: str, codec: Codec) -> TextRecord:
     """Make the record of a replayed line, with its ids."""
     return TextRecord(id=id, text=text, ids=tuple(codec.encode(text)), tokenizer=tokenizer)
-
-
-def pieces_of(trajectory: Trajectory) -> Pieces:
-    """The segments of a trajectory as pieces with ids."""
-    return tuple(Piece(each.role, each.source, each.text, each.ids) for each in trajectory.segments)
 
 
 def split_pieces(pieces: Sequence[Piece], n_tokens: int, codec: Codec) -> tuple[Pieces, Pieces]:
