@@ -24,7 +24,7 @@ from .errors import DataError
 Golds = str | Sequence[str]
 """One gold answer, or several of which the best counts."""
 
-# ----------------------------------------------------------------------------------------------------------- extraction
+# ---------------------------------------------------------------------------------------------------------- extraction
 
 # An escaped brace is no brace; the look-ahead still finds a box behind a doubled backslash.
 _BRACES = re.compile(r"(?P<box>\\boxed\s*\{)|\\(?!\\boxed\s*\{)(?s:.)|(?P<open>\{)|(?P<close>\})")

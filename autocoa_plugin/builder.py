@@ -193,7 +193,7 @@ def _n_alike(first: str, second: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
-# --------------------------------------------------------------------------------- segments that a rollout goes on from
+# -------------------------------------------------------------------------------- segments that a rollout goes on from
 
 _SHOWN_CHARS = 60
 

@@ -208,7 +208,7 @@ def neutralise(text: str, pattern: re.Pattern[str]) -> str:
     return text
 
 
-# ---------------------------------------------------------------------------- presets, under the names that recipes use
+# --------------------------------------------------------------------------- presets, under the names that recipes use
 #
 # `autocoa` follows the text format of the AutoCoA release (closing tag `</end_search>` included) and carries a second
 # tool, `calculate`, with tags of its own. `search_r1` follows Search-R1 (arXiv:2503.09516), `react` ReAct

@@ -201,7 +201,7 @@ def printable(text: str) -> str:
     return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8"))
 
 
-# ------------------------------------------------------------------------------------------ the identity of a tokenizer
+# ----------------------------------------------------------------------------------------- the identity of a tokenizer
 
 # Where tokenizers of the same vocabulary differ: digits, contractions, spaces, newlines, accents, scripts, code, tags.
 PROBES = (

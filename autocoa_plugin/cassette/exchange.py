@@ -122,7 +122,7 @@ def _unspelled(name: str, value: Any) -> tuple[str, Any]:
     return name.removesuffix(_BASE64), base64.b64decode(value, validate=True).decode("utf-8", "surrogatepass")
 
 
-# -------------------------------------------------------------------------------------------------------------- merging
+# ------------------------------------------------------------------------------------------------------------- merging
 
 
 Preference = Literal["first", "newest"]
@@ -175,7 +175,7 @@ def _add(target: Tape, entry: Entry, prefer: Preference | None, merged: Merged) 
             target.replace(entry)
 
 
-# -------------------------------------------------------------------------------------------------------------- summary
+# ------------------------------------------------------------------------------------------------------------- summary
 
 
 _SHOWN = 60  # characters of a query or a text
@@ -289,7 +289,7 @@ def _spell(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"
 
 
-# -------------------------------------------------------------------------------------- a new tape, whole or not at all
+# ------------------------------------------------------------------------------------- a new tape, whole or not at all
 
 
 @contextmanager

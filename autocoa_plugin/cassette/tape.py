@@ -198,7 +198,7 @@ def _load(value: object) -> object:
     return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
-# ---------------------------------------------------------------------------------------------- opening the SQLite file
+# --------------------------------------------------------------------------------------------- opening the SQLite file
 
 
 FORMAT = 1  # of the tables; SQLite's user_version

@@ -90,7 +90,7 @@ def _numbered_rows(path: Path) -> Iterator[tuple[str, Any]]:
     return ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
 
 
-# -------------------------------------------------------------------------------------------- the layouts of a chat row
+# ------------------------------------------------------------------------------------------- the layouts of a chat row
 
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _LAYOUTS = ("messages", "conversations", "response")
@@ -168,7 +168,7 @@ def _meta(row: Mapping[str, Any], used: set[str]) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in rest.items()}
 
 
-# ----------------------------------------------------------------- a response, split at the protocol's tags into pieces
+# ---------------------------------------------------------------- a response, split at the protocol's tags into pieces
 
 
 _SPACE = re.compile(r"\s*")

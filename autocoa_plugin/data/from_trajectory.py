@@ -147,7 +147,7 @@ def _tokens(trajectory: Trajectory) -> Iterator[tuple[int, Role, Source]]:
     return ((token, each.role, each.source) for each in trajectory.segments for token in each.ids)
 
 
-# --------------------------------------------------------------------------------------------- records of rollout dumps
+# -------------------------------------------------------------------------------------------- records of rollout dumps
 
 
 __all__ = ["DumpRecords", "exact_match_at_least", "pair_of", "record_of", "records_of_dump"]

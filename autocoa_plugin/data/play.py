@@ -156,7 +156,7 @@ def _check_protocol(record: CotRecord | CoaRecord | PairRecord, codec: Codec) ->
         )
 
 
-# ----------------------------------------------------------------------------------------- rows that were born with ids
+# ---------------------------------------------------------------------------------------- rows that were born with ids
 
 
 # per codec, because a large vocabulary takes a second to hash; a codec's tokenizer does not change
@@ -223,7 +223,7 @@ def _ids(record: CotRecord | CoaRecord | PairRecord | TextRecord) -> Iterator[tu
         yield f"piece {index + 1} ({piece.role})", piece.ids or ()
 
 
-# ------------------------------------------------------------------------------------------- the opening of the thought
+# ------------------------------------------------------------------------------------------ the opening of the thought
 #
 #     prompt ends in <think>\n   response <think>\nso ..       ->  so ..             the template wrote it already
 #     prompt does not            response so .. </think> ..     ->  <think>\nso ..    neither has written it

@@ -157,7 +157,7 @@ def _check_exists(path: Path) -> None:
     raise DataError(f"{path}: no such file{nearest(path.name, beside)}")
 
 
-# -------------------------------------------------------------------------------------------- names of files and shards
+# ------------------------------------------------------------------------------------------- names of files and shards
 
 
 _SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5,})-of-(?P<count>\d{5,})(?P<suffix>\.\w+)")

@@ -92,7 +92,7 @@ def _default(field: Field[Any]) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-# ------------------------------------------------------------------------------------------------- values, each checked
+# ------------------------------------------------------------------------------------------------ values, each checked
 #
 # Every function takes a value as JSON or parquet gives it, and its place in the row ("segments[3].ids[7]"); its
 # `DataError` begins with that place. Nothing is converted: "3" is no number.

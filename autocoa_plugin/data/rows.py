@@ -112,7 +112,7 @@ def _without_first(weights: tuple[float, ...]) -> tuple[float, ...]:
     return (0.0, *weights[1:]) if weights else ()
 
 
-# ----------------------------------------------------------------- the mix of kinds (the paper's 5,000 CoA : 1,000 CoT)
+# ---------------------------------------------------------------- the mix of kinds (the paper's 5,000 CoA : 1,000 CoT)
 
 
 def check_mix(mix: Mapping[str, float]) -> None:

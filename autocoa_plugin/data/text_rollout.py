@@ -132,7 +132,7 @@ def _is_silent(text: str, ends: Sequence[str]) -> bool:
     return not text.strip()
 
 
-# -------------------------------------------------------------------------------------------- a row of text as a script
+# ------------------------------------------------------------------------------------------- a row of text as a script
 
 
 @dataclass(frozen=True)

@@ -220,7 +220,7 @@ class OpenAIServerEngine:
             raise EngineError(f"{self.base_url} left a prompt token out of prompt_logprobs: {error!r}") from error
 
 
-# ----------------------------------------------------------------------------------------- streams (server-sent events)
+# ---------------------------------------------------------------------------------------- streams (server-sent events)
 
 _DATA, _DONE = b"data:", b"[DONE]"
 _IGNORED = (b":", b"event:", b"id:", b"retry:")

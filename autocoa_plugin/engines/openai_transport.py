@@ -223,7 +223,7 @@ def _proxy(url: str) -> str | None:
     return None if proxy_bypass(server.hostname or "") else getproxies().get(server.scheme)
 
 
-# --------------------------------------------------------------------------------------- retries, one budget per server
+# -------------------------------------------------------------------------------------- retries, one budget per server
 
 _BUSY = (429, 503)
 _MOST_TURNS = 50  # times max_attempts: even a server that answers others cannot turn one request away for ever

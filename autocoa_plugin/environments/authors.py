@@ -88,7 +88,7 @@ def truncation(settings: WorldModelSettings) -> dict[str, float | int]:
     return options
 
 
-# ------------------------------------------------------------------------------------- author=model: a chat model, text
+# ------------------------------------------------------------------------------------ author=model: a chat model, text
 
 _QUERY, _FORMAT = "{query}", "{format}"
 _FORMAT_SHOWN = [("title", "text"), ("title", "text")]
@@ -186,7 +186,7 @@ def _read(url: str, answer: dict[str, Any]) -> str:
     return text
 
 
-# ------------------------------------------------------------------------- author=frozen: a checkpoint on a server, ids
+# ------------------------------------------------------------------------ author=frozen: a checkpoint on a server, ids
 
 _PROBED_IDS = 64
 _SHOWN_CHARS = 120
@@ -279,7 +279,7 @@ def _letters(text: str) -> str:
     return "".join(text.replace("\ufffd", "").split())
 
 
-# ------------------------------------------------------------------------------------------- connections per event loop
+# ------------------------------------------------------------------------------------------ connections per event loop
 
 
 class Closable(typing.Protocol):

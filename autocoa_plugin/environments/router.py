@@ -104,7 +104,7 @@ def count_unused(observation: Observation) -> Counts:
     return counts
 
 
-# ------------------------------------------------------------------------------------------------------------- policies
+# ------------------------------------------------------------------------------------------------------------ policies
 #
 # A policy has no state of its own, because all rollouts of a process share it and run interleaved.
 
@@ -315,7 +315,7 @@ def _row(context: Context) -> str:
     return str(tuple(context.ids)) if row is None else str(row)
 
 
-# ---------------------------------------------------------------------------------------- budget of real calls per step
+# --------------------------------------------------------------------------------------- budget of real calls per step
 
 # steps whose rollouts may still be under way when a later step has begun; asynchronous training overlaps a few
 _KEPT_STEPS = 100

@@ -84,7 +84,7 @@ class CalculatorEnvironment:
         return Observation(calculate(action.parameters), Origin.REAL)
 
 
-# ----------------------------------------------------------------------------------------------------------- arithmetic
+# ---------------------------------------------------------------------------------------------------------- arithmetic
 
 MAX_CHARS = 200
 MAX_DEPTH = 100  # "1+1+...+1" of 200 characters nests 99 deep

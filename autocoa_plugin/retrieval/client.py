@@ -143,7 +143,7 @@ def _start(raw: bytes) -> str:
     return repr(raw[: 4 * _SEEN_CHARS].decode("utf-8", "replace")[:_SEEN_CHARS])
 
 
-# --------------------------------------------------------------------------------------------------- dialects over HTTP
+# -------------------------------------------------------------------------------------------------- dialects over HTTP
 
 
 MAX_DOCUMENT_CHARS = 100_000  # far above any observation; a longer document is cut when it is read
@@ -267,7 +267,7 @@ DIALECTS = {
 }
 
 
-# --------------------------------------------------------------- connection pool per event loop, with a gate per server
+# -------------------------------------------------------------- connection pool per event loop, with a gate per server
 #
 # aiohttp rather than httpx: at 64 concurrent requests it cost 0.1 ms of processor time per request against 3.1 ms
 # (benchmarks/results/retrieval.md), and those milliseconds are taken from the event loop that drives the rollouts.

@@ -108,7 +108,7 @@ def _shared(folder: Path, built: Manifest | None) -> EmbeddedIndex:
     return EmbeddedIndex(folder)
 
 
-# ---------------------------------------------------------------------------------- terms of passages, and BM25 queries
+# --------------------------------------------------------------------------------- terms of passages, and BM25 queries
 #
 #     "Who is Alû's mother?"  ->  alu, mother     (lower case, no accents, English stems, no stop words)
 #
@@ -176,7 +176,7 @@ def _analyzer(*, keep_stop_words: bool) -> tantivy.TextAnalyzer:
     return builder.filter(tantivy.Filter.stemmer("english")).build()
 
 
-# --------------------------------------------------------------------------- the manifest: what an index was built from
+# -------------------------------------------------------------------------- the manifest: what an index was built from
 
 
 FILE_NAME = "autocoa_index.json"

@@ -149,7 +149,7 @@ def _put_in_place(building: Path, folder: Path) -> None:
     _remove_leftovers(folder)
 
 
-# ------------------------------------------------------------------------------------------------- the corpus, streamed
+# ------------------------------------------------------------------------------------------------ the corpus, streamed
 
 
 def read_corpus(path: Path, on_bytes: Callable[[int], object] | None = None) -> Iterator[Document]:

@@ -113,7 +113,7 @@ async def serving(app: web.Application, *, host: str = "127.0.0.1", port: int = 
         await runner.cleanup()
 
 
-# ------------------------------------------------------------------------------------------------------------- batching
+# ------------------------------------------------------------------------------------------------------------ batching
 #
 # A rollout asks one query at a time, but a hundred rollouts ask at once, and a server with a dense index answers a
 # batch in the time of one query. Waiting `max_wait_s` for company is what it costs.

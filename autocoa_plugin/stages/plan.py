@@ -125,7 +125,7 @@ def _start_model(model: str | Path) -> str:
     return str(folder.absolute()) if folder.is_dir() else str(model)
 
 
-# ------------------------------------ prompts of the RL stages of one path, which share a file: where each begins in it
+# ----------------------------------- prompts of the RL stages of one path, which share a file: where each begins in it
 #
 #     rl1: 80 steps of 48 prompts ─> rl2: autocoa.first_prompt=3840
 #
@@ -172,7 +172,7 @@ def _number(run: StageRun, key: str) -> int:
     return value
 
 
-# ---------------------- files of a stage: those an override names, else those of the data folder with the stage's names
+# --------------------- files of a stage: those an override names, else those of the data folder with the stage's names
 #
 #     <data>/pairs.parquet   <data>/coa.jsonl   <data>/stages/pairs.parquet        the first that is there
 #     <data>/coa-00000-of-00002.parquet   <data>/coa-00001-of-00002.parquet        both, where a list is wanted

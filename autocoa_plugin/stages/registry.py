@@ -130,7 +130,7 @@ def get_stage(name: str, registry: Mapping[str, Stage] = STAGES) -> Stage:
     return registry[name]
 
 
-# ------------- a recipe, read from its files; composing them for a launch is hydra's work, in the program's own process
+# ------------ a recipe, read from its files; composing them for a launch is hydra's work, in the program's own process
 #
 #     rl_base.yaml ─> rl_stage1_simulated.yaml ─> hardware/cpu.yaml ─> setting/tinyworld.yaml      later ones win
 #
@@ -186,7 +186,7 @@ def _is_ours(file: str) -> bool:
     return resources.files("autocoa_plugin.recipes").joinpath(file).is_file()
 
 
-# --------------------------------------- overrides of a run, "key=value" or "sft2:key=value", by the stage they are for
+# -------------------------------------- overrides of a run, "key=value" or "sft2:key=value", by the stage they are for
 #
 # What a key means is left to hydra and the recipe; refused here are only those that the stages set themselves.
 

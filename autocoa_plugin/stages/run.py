@@ -91,7 +91,7 @@ def _launch(
         raise
 
 
-# ---------------- the end of a stage: its last checkpoint becomes the next start model, `stage.json` says what was done
+# --------------- the end of a stage: its last checkpoint becomes the next start model, `stage.json` says what was done
 
 
 _LIBRARIES = ("verl", "torch", "transformers")

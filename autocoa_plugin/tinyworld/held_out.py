@@ -162,7 +162,7 @@ class _Judge:
         }
 
 
-# ------------------------------------------------------------------- the numbers of one model, and how they become JSON
+# ------------------------------------------------------------------ the numbers of one model, and how they become JSON
 
 
 SCHEMA_VERSION = 1
@@ -214,7 +214,7 @@ class Evaluation:
         return {**versions, **asdict(self)}
 
 
-# ------------------------------------------------- an `Evaluation` for people: three small tables of at most 80 columns
+# ------------------------------------------------ an `Evaluation` for people: three small tables of at most 80 columns
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
@@ -277,7 +277,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-# ----------------------------------------------------------------- held-out questions, played with the real search tool
+# ---------------------------------------------------------------- held-out questions, played with the real search tool
 
 
 GREEDY = Sampling(temperature=0.0)

@@ -137,7 +137,7 @@ def policy_runs(trajectory: Trajectory) -> list[str]:
     return [run for run in runs if run]
 
 
-# --------------------------- gold trajectories: the distribution of every response token, given the gold ones before it
+# -------------------------- gold trajectories: the distribution of every response token, given the gold ones before it
 #
 #     gold      <think> First I need the mayor of Draeth Hill . <begin_search> ...
 #     row t                                                     ^ P(<begin_search>) against P("I"): the decision
@@ -200,7 +200,7 @@ def _decision_positions(trajectory: Trajectory, words: tuple[int, int], full_sto
     return [t for t in range(1, len(ids)) if mask[t] and ids[t] in words and ids[t - 1] == full_stop]
 
 
-# ------------------------------------------------------------------------------------------- perplexity of observations
+# ------------------------------------------------------------------------------------------ perplexity of observations
 #
 # Stage 3 trains the policy to write observations itself, so this falls for articles it was trained on. It cannot fall
 # as far for held-out ones: the model has read their facts nowhere.
@@ -250,7 +250,7 @@ def _frame_lengths(segment: Segment, codec: Codec) -> tuple[int, int]:
     return len(head.ids), len(tail.ids)
 
 
-# ------------------------------------------------------------------------------------------------- world-model fidelity
+# ------------------------------------------------------------------------------------------------ world-model fidelity
 #
 #     <|user|> Where was Lale Rasman born ? <|assistant|> <think> First I need the birthplace of Lale Rasman .
 #     <begin_search> Lale Rasman birthplace </end_search> <search_result>  ... the policy goes on, greedily ...
@@ -311,7 +311,7 @@ def _check(text: str, codec: Codec, world: World, fact: Question) -> tuple[bool,
     return bool(close), body.startswith(f"{hop.subject} :"), is_exact, f" {hop.object} " in f" {body} "
 
 
-# ----------------------------------------------- clozes: copy an invented name from the context, recall a fact by heart
+# ---------------------------------------------- clozes: copy an invented name from the context, recall a fact by heart
 
 
 Cloze = tuple[str, str]  # (context, the words that must follow)

@@ -140,7 +140,7 @@ class _Teacher:
         return f"tinyworld-{self.seed}-{name}-{index:05d}"
 
 
-# ------------------------------------------------------------------- the data card, counted from the records themselves
+# ------------------------------------------------------------------ the data card, counted from the records themselves
 
 
 CARD_VERSION = 1
@@ -266,7 +266,7 @@ no hop and of no distractor; it may be the object of a hop, and replayed lines s
 """
 
 
-# --------------------------------------------------------------------- records with ids from the teacher's trajectories
+# -------------------------------------------------------------------- records with ids from the teacher's trajectories
 
 
 Pieces = tuple[Piece, ...]

@@ -75,7 +75,7 @@ async def _write_all(plans: Sequence[Plan], codec: Codec, environment: Environme
     return written
 
 
-# ----------------- wrong answers as a policy would come to them: one hop goes wrong, and all after it follows from that
+# ---------------- wrong answers as a policy would come to them: one hop goes wrong, and all after it follows from that
 #
 # A question answered wrongly is a `Question` with the same text and other hops, so the teacher writes it as any other.
 
@@ -115,7 +115,7 @@ def with_object(world: World, question: Question, hop: int, name: str) -> Questi
     return None if name == asked.object or wrong.answer == question.answer else wrong
 
 
-# --------------------------------- imperfect retrieval: another entity's article besides the right one, or in its place
+# -------------------------------- imperfect retrieval: another entity's article besides the right one, or in its place
 #
 # The second result of a real search may be about a held-out entity, which no training text may hold; so distractors are
 # drawn from the others, and spelled exactly as the search tool spells two results.
@@ -192,7 +192,7 @@ class _Mixed:
         return [(self.distraction.mix(documents), is_hit) for documents, is_hit in found]
 
 
-# ----------------------------- plans: which questions, which hops to search, where a distractor shows up; drawn by seed
+# ---------------------------- plans: which questions, which hops to search, where a distractor shows up; drawn by seed
 
 
 HOP_COUNTS = (1, 2, 3)

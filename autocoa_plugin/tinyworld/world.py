@@ -105,7 +105,7 @@ def _link(kind: str, group: str, rng: random.Random, names: Mapping[tuple[str, s
     return rng.choice(names["known" if popular else group, kind])
 
 
-# ------------------------------------------------------------------------------------------------------ words and names
+# ----------------------------------------------------------------------------------------------------- words and names
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -185,7 +185,7 @@ def make_pools(seed: int) -> WordPools:
     return WordPools(by_kind, countries, _JOBS)
 
 
-# --------------------------------------------------------------- relations, and how they are asked for and written down
+# -------------------------------------------------------------- relations, and how they are asked for and written down
 #
 # Text has spaces before its punctuation, because the tokenizer splits on white space only.
 

@@ -52,7 +52,7 @@ class ChainOutput(AgentLoopOutput):
         return {**super().as_dict(), OBSERVATION_MASK: torch.tensor(self.observation_mask, dtype=torch.int64)}
 
 
-# ---------------------------------------------------------------------------------------------- errors that end the run
+# --------------------------------------------------------------------------------------------- errors that end the run
 
 
 FATAL = "autocoa_fatal"

@@ -94,7 +94,7 @@ def require_registered() -> None:
         )
 
 
-# ---------------------------------------------------------------- trainer mode, ${autocoa.file:...}, ${autocoa.max:...}
+# --------------------------------------------------------------- trainer mode, ${autocoa.file:...}, ${autocoa.max:...}
 #
 # Called in every process that imports verl, so nothing heavy is imported here.
 

@@ -158,7 +158,7 @@ def _check_golds(key: str, path: str) -> None:
         return
 
 
-# ----------------------------------------------------------------------- checks of an RL launch against verl's settings
+# ---------------------------------------------------------------------- checks of an RL launch against verl's settings
 
 
 _ANSWERS_WITHIN_S = 10.0

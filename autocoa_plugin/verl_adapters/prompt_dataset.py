@@ -74,7 +74,7 @@ def _listed(files: Any) -> list[str]:
     return [files] if isinstance(files, str) else [str(file) for file in files or []]
 
 
-# ------------------------------------------------------------------------- the order of prompts: `autocoa.first_prompt`
+# ------------------------------------------------------------------------ the order of prompts: `autocoa.first_prompt`
 
 
 DATA_SET = ("pkg://autocoa_plugin.verl_adapters.prompt_dataset", "PromptDataset")

@@ -168,7 +168,7 @@ class PairDataset(Dataset):
         return {"rows": rows}
 
 
-# ------------------------------------------------------------------------------------ numbers of rows, names of records
+# ----------------------------------------------------------------------------------- numbers of rows, names of records
 #
 # Each process has its own table, to which every data set adds its records.
 
@@ -184,7 +184,7 @@ def register(names: Sequence[str]) -> int:
     return first
 
 
-# -------------------------------------------------------------------------------------------- a loss that is not finite
+# ------------------------------------------------------------------------------------------- a loss that is not finite
 #
 # It stops verl's SFT trainer and names the rows; verl itself would skip the step and go on. Our recipes arm it in the
 # launching process (`preflight`); a launch without our callback runs verl as it is. The loss itself is verl's, number

@@ -76,7 +76,7 @@ def restore_the_cpu_state_once(checkpoint_manager: ModuleType) -> None:
     vars(checkpoint_manager).update(is_device_available=is_device_available)
 
 
-# ------------------------------------------------------------------------ the guard: own checkpoints only, any launcher
+# ----------------------------------------------------------------------- the guard: own checkpoints only, any launcher
 
 
 FILE_NAME = "experiment.json"

@@ -97,7 +97,7 @@ class RunLedger:
         return {f"autocoa/run/{name}": float(getattr(total, name)) for name in FIELDS}
 
 
-# -------------------------------------------------------------------------------------------------------------- metrics
+# ------------------------------------------------------------------------------------------------------------- metrics
 
 
 # what one wants to know per step as a total; everything is also there as a mean per trajectory

@@ -85,7 +85,7 @@ def settings_of(config: Any) -> Settings:
     return load_settings(mapping, max_response_tokens=config.data.max_response_length)
 
 
-# --------------------------------------------------------------------------------------------- the budget of real calls
+# -------------------------------------------------------------------------------------------- the budget of real calls
 
 
 class RayBudget:

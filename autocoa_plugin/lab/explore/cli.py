@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# --------------------------------------------------------- from arguments to a job, and one line about what was written
+# -------------------------------------------------------- from arguments to a job, and one line about what was written
 
 
 def run_command(arguments: argparse.Namespace) -> None:

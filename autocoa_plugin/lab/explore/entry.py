@@ -118,7 +118,7 @@ def as_text(value: Any) -> str:
     return text if len(text) <= _MAX_EXTRA_CHARS else f"{text[:_MAX_EXTRA_CHARS]} … (cut, {len(text):,} characters)"
 
 
-# --------------------------------------------------------------------------------------------------- rows of JSON lines
+# -------------------------------------------------------------------------------------------------- rows of JSON lines
 #
 # The programs that wrote them may have died: a half-written last line is dropped, and reported. Training data is read
 # more strictly (`data.record_files`): there a half-written line is refused.
@@ -155,7 +155,7 @@ def object_of(row: Any, place: str) -> Row:
     return row
 
 
-# ------------------------------------------------------------------- gold answers, and the question inside a prompt
+# ---------------------------------------------------------------------- gold answers, and the question inside a prompt
 
 
 _MAX_QUESTION_CHARS = 2000

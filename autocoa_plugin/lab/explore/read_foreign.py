@@ -89,7 +89,7 @@ def _uid(uid: Any, prompt: str) -> tuple[str, int]:
     return (name, int(numbers[0])) if is_key else (str(uid), 0)
 
 
-# ------------------------------------------------------- rows with prompt and response or with messages, and text files
+# ------------------------------------------------------ rows with prompt and response or with messages, and text files
 
 
 _PROMPTS = ("prompt", "question", "input", "instruction", "query")
@@ -188,7 +188,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-# ------------------------------------------------------------------ text split at a protocol's tags, as well as it goes
+# ----------------------------------------------------------------- text split at a protocol's tags, as well as it goes
 
 
 _SPACE = re.compile(r"\s*")
@@ -272,7 +272,7 @@ class _Splitter:
         return found.end() if found else start
 
 
-# ------------------------- tags of other projects, to read their rollouts with roles; nothing is ever sampled with them
+# ------------------------ tags of other projects, to read their rollouts with roles; nothing is ever sampled with them
 
 
 _THINK, _ANSWER = TagPair("<think>", "</think>"), TagPair("<answer>", "</answer>")

@@ -105,7 +105,7 @@ async def _ask(
     return answers
 
 
-# ---------------------------------- two texts word by word, in pieces from which each of them can be put together again
+# --------------------------------- two texts word by word, in pieces from which each of them can be put together again
 
 
 Piece = tuple[str, str]

@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# --------------------------------------------------------------------------- arguments into a job, and what was written
+# -------------------------------------------------------------------------- arguments into a job, and what was written
 
 
 def run_command(arguments: argparse.Namespace) -> None:

@@ -146,7 +146,7 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card if isinstance(card, dict) else {}
 
 
-# ------------------------------------------ the job: sources, limits, order; presets; what cannot work is refused early
+# ----------------------------------------- the job: sources, limits, order; presets; what cannot work is refused early
 
 
 PAPER_STEPS = 96
@@ -235,7 +235,7 @@ def part_path(folder: Path, part: str) -> Path:
     return folder / f"{part}.parquet"
 
 
-# ---------------- which questions are trained on: not what validation asks too, nothing twice, so many in a drawn order
+# --------------- which questions are trained on: not what validation asks too, nothing twice, so many in a drawn order
 
 
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)\s*([^\w\s,]+)\s*(?=\d)")

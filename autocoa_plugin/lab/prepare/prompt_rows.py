@@ -137,7 +137,7 @@ def _extra_types(questions: Sequence[Question], kinds: Mapping[str, type]) -> di
     return types | {name: pa.type_for_alias(_TYPES[kind]) for name, kind in kinds.items()}
 
 
-# ---------------------------------------------- the meta of a question that is stored, where a rollout carries it along
+# --------------------------------------------- the meta of a question that is stored, where a rollout carries it along
 
 
 _OF_ROWS = ("index", "id", "split", "question", "needs_search")  # a row says these itself

@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# ---------------------------------------------------------- check, read, draw, write the page and the numbers beside it
+# --------------------------------------------------------- check, read, draw, write the page and the numbers beside it
 
 
 TITLE = "AutoCoA report"

@@ -139,7 +139,7 @@ def _commonest(table: Sequence[Evaluation], part: str) -> str:
     return (counted or Counter(_key(each, (part,)) for each in table)).most_common(1)[0][0]
 
 
-# ------------------------------------------------------------------------------------------ which method leads a column
+# ----------------------------------------------------------------------------------------- which method leads a column
 
 
 Mark = Literal["best", "tied"]
@@ -200,7 +200,7 @@ def _by_group(path: Path, changed: float) -> dict[str, dict[str, float]]:
     return {group: {uid: sum(each) / len(each) for uid, each in found.items()} for group, found in values.items()}
 
 
-# -------------------------------------------------------------------------------------- the first sentences of a report
+# ------------------------------------------------------------------------------------- the first sentences of a report
 
 
 _SPACE = "\N{NO-BREAK SPACE}"

@@ -144,7 +144,7 @@ def _page_style(value: str, key: str) -> str:
     return value
 
 
-# -------------------------------------------- parts of several pictures: percent axes, whiskers, labels that keep apart
+# ------------------------------------------- parts of several pictures: percent axes, whiskers, labels that keep apart
 
 
 def percent(value: float | None) -> float:

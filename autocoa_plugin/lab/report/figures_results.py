@@ -90,7 +90,7 @@ def _line(axes: Any, place: int, interval: Interval) -> None:
         axes.plot(ends, (place, place), color=colour("ink"), linewidth=1.2)
 
 
-# -------------------- means with their intervals as dots and whiskers: small multiples that share the names on the left
+# ------------------- means with their intervals as dots and whiskers: small multiples that share the names on the left
 
 
 _NAMES_WIDTH, _PANEL_WIDTH, _DOTS_ROW, _DOTS_MARGINS = 190, 120, 25, 62
@@ -138,7 +138,7 @@ def _panel(axes: Any, title: str, found: Mapping[str, Interval], rows: Sequence[
         axes.plot([percent(interval.mean)], [place], "o", color=shade, markersize=5.5, clip_on=False)
 
 
-# -------------------------- the paper's Figure 3: accuracy (a) and share of all solved samples (b) by number of actions
+# ------------------------- the paper's Figure 3: accuracy (a) and share of all solved samples (b) by number of actions
 
 
 _ACTIONS_WIDTH, _ACTIONS_HEIGHT = 236, 250
@@ -188,7 +188,7 @@ def _shares(axes: Any, found: Sequence[ByActions]) -> None:
     bare(axes, "left")
 
 
-# ----------------------------------------------- calls of each training step by environment: the ledger as stacked bars
+# ---------------------------------------------- calls of each training step by environment: the ledger as stacked bars
 
 
 _CALLS_WIDTH, _CALLS_HEIGHT = 420, 210

@@ -81,7 +81,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return unique
 
 
-# ----------------------------------- the order of methods and sets of questions: the paper's Table 1 (arXiv:2503.06580)
+# ---------------------------------- the order of methods and sets of questions: the paper's Table 1 (arXiv:2503.06580)
 
 
 ROWS = (

@@ -16,7 +16,7 @@ from ..evaluate.summary import Interval
 from ..scorecard.scorecard import Estimate
 from .figures import Picture, plain_text
 
-# ------------------------------------------------------ blocks: everything is text here, markup comes with the template
+# ----------------------------------------------------- blocks: everything is text here, markup comes with the template
 
 
 NONE = "-"

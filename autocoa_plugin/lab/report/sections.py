@@ -94,7 +94,7 @@ def _each(tables: Sequence[Comparison], build: Callable[[Comparison], Sequence[B
     return blocks
 
 
-# -------------------------------------------------------- sections of evaluations: Table 1, metrics, actions, decisions
+# ------------------------------------------------------- sections of evaluations: Table 1, metrics, actions, decisions
 
 
 _PANELS = 6

@@ -138,7 +138,7 @@ def _ends(cards: Sequence[ScoreCard]) -> tuple[ScoreCard, ...]:
     return tuple(cards) if len(cards) < 2 else (cards[0], cards[-1])
 
 
-# --------------------------------------------------- the last section: what every number depends on, and what was typed
+# -------------------------------------------------- the last section: what every number depends on, and what was typed
 
 
 def settings_blocks(material: Material) -> list[Block]:

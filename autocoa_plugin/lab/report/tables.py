@@ -127,7 +127,7 @@ def _gap(exact: Interval | None, lenient: Interval | None) -> Cell:
     return Cell(f"{100 * (lenient.mean - exact.mean):+.1f}")
 
 
-# ----------------------------------------------------- trainings: what each run cost, and how faithfully models imagine
+# ---------------------------------------------------- trainings: what each run cost, and how faithfully models imagine
 
 
 _FIELDS = {
@@ -217,7 +217,7 @@ def _estimate(measure: Measure, found: Estimate | None) -> Cell:
     return share(found) if measure.unit == "share" else share(found, scale=1.0, digits=2)
 
 
-# -------------------------------------------------------------------------------- report.json: the numbers for machines
+# ------------------------------------------------------------------------------- report.json: the numbers for machines
 
 
 SCHEMA_VERSION = 1

@@ -100,7 +100,7 @@ def _mean(values: Iterable[Likelihoods]) -> Likelihoods:
     return sum(chosen) / len(chosen), sum(rejected) / len(rejected)
 
 
-# ------------------------------------------------------------------------------------------------- history of the steps
+# ------------------------------------------------------------------------------------------------ history of the steps
 
 
 HISTORY_FILE = "contrastive_likelihoods.jsonl"

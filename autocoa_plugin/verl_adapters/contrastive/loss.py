@@ -132,7 +132,7 @@ def _measure_tokens(data: TensorDict) -> dict[str, Tensor]:
     return {"real_tokens": lengths.sum(), "processed_tokens": processed}
 
 
-# -------------------------------------------------------------------------------- measures over micro-batches and ranks
+# ------------------------------------------------------------------------------- measures over micro-batches and ranks
 
 
 KEY = "contrastive"
@@ -158,7 +158,7 @@ def reduce(packed: Sequence[Tensor], *, dp_group: Any, has_replay: bool) -> dict
     return measures
 
 
-# ----------------------------------------------------- losses that are not finite: usable with every loss of verl's SFT
+# ---------------------------------------------------- losses that are not finite: usable with every loss of verl's SFT
 #
 # Where rows are packed into one sequence and the attention multiplies masked values (sdpa, eager: on the CPU), NaN of
 # one row reaches all rows of its micro-batch, and all of them are named.
@@ -202,7 +202,7 @@ def _list(rows: Sequence[int], names: Sequence[str]) -> str:
     return f"row{'s' if len(ids) > 1 else ''} {shown}{more}"
 
 
-# ------------------------------------------------------------- jagged tensors taken apart, numbers taken out of a batch
+# ------------------------------------------------------------ jagged tensors taken apart, numbers taken out of a batch
 
 
 def parts(nested: Any) -> tuple[Tensor, Tensor]:
@@ -221,7 +221,7 @@ def number(data: TensorDict, key: str) -> float:
     return float(value.item() if isinstance(value, Tensor) else value)
 
 
-# ------------------------------------------------------------------------------ pairs as a batch of sequences in groups
+# ----------------------------------------------------------------------------- pairs as a batch of sequences in groups
 
 
 PAIRS, REPLAY_TOKENS = "autocoa_pairs", "autocoa_replay_tokens"

@@ -109,7 +109,7 @@ class PairTrainer(SFTTrainer):
         self.training_client.watch = Watch(self.pairs, step, past, history if self.rank == 0 else None)
 
 
-# ---------------------------------------------- batch sizes, checked before training: verl would round, skip or log NaN
+# --------------------------------------------- batch sizes, checked before training: verl would round, skip or log NaN
 
 
 def check_datasets(config: Any, train: Any, validation: Any) -> dict[str, list[str]]:

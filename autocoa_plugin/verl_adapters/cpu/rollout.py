@@ -95,7 +95,7 @@ class CpuServerAdapter(ServerAdapter):
         )
 
 
-# ------------------------------------------------------------------------------------- a weight update that fails aloud
+# ------------------------------------------------------------------------------------ a weight update that fails aloud
 
 
 BUCKET_TIMEOUT_S = 600.0
