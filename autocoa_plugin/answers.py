@@ -150,7 +150,7 @@ def gold_answers(value: Any, where: str) -> tuple[str, ...]:
 
 
 def needed_golds(value: Any, where: str) -> tuple[str, ...]:
-    """As `gold_answers`, but raises `DataError` when there is none as well."""
+    """Read gold answers as `gold_answers` does, but raise `DataError` when there is none as well."""
     golds = gold_answers(value, where)
     if not golds:
         expected = "expected text, a number or a list of these"

@@ -121,7 +121,7 @@ def _thought_checks(trajectory: Trajectory, protocol: Protocol) -> dict[str, boo
     }
 
 
-# Judging rows of verl, which may have no gold answer.
+# ------------------------------------------------------------------------- rows of verl, which may have no gold answer
 
 
 def golds_of_row(reward_model: Any, where: str) -> tuple[str, ...]:

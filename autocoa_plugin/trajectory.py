@@ -51,7 +51,7 @@ class StopReason(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where an observation came from."""
+    """Origin of an observation: a tool, a record of one, a language model, or no one (a notice)."""
 
     REAL = "real"  # a tool was asked
     CACHE = "cache"  # an earlier answer of a real tool
@@ -61,7 +61,7 @@ class Origin(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a call went."""
+    """Outcome of a call."""
 
     OK = "ok"
     EMPTY = "empty"  # the tool answered, and found nothing
@@ -72,7 +72,7 @@ class Outcome(StrEnum):
 
 
 REAL_ORIGINS = (Origin.REAL, Origin.CACHE, Origin.REPLAY)
-"""Where a real tool's answer may come from: now, from an earlier call, from another run."""
+"""Origins of a real tool's answer: asked now, in an earlier call, in another run."""
 ANSWERS = (Outcome.OK, Outcome.EMPTY)
 """Outcomes of a call that was answered; an empty result is an answer."""
 FAILURES = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.MISS)
@@ -172,13 +172,13 @@ class Counts(Summable):
 
     @classmethod
     def of_call(cls, origin: Origin, outcome: Outcome) -> Counts:
-        """Count one call: who answered it, and what went wrong."""
+        """Count one call: what answered it, and what went wrong."""
         names = [_CALLS[origin], *([_WENT[outcome]] if outcome in _WENT else [])]
         return cls(**dict.fromkeys(names, 1))
 
     @property
     def repairs(self) -> dict[str, int]:
-        """What a world model got wrong in form, by name."""
+        """Faults of a world model in form, by name."""
         return {name: getattr(self, name) for name in REPAIRS}
 
 
@@ -190,7 +190,7 @@ _CALLS = {
     Origin.NOTICE: "notices",
 }
 CALLS = tuple(name for origin, name in _CALLS.items() if origin is not Origin.NOTICE)
-"""The counters of calls by who was asked; a notice is no call."""
+"""Counters of calls by what was asked; a notice is no call."""
 _WENT = {
     Outcome.EMPTY: "empty_results",
     Outcome.TIMEOUT: "tool_timeouts",
