@@ -1,10 +1,10 @@
-"""What the final answer is, what the gold answers are, and how close one comes to the others.
+"""Answer extraction, gold answers and metrics: the final answer of a text, exact match, F1 and others against golds.
 
     "... \\boxed{\\text{The Stories}}"  --extract_boxed-->  "The Stories"  --normalize_answer-->  "stories"
     {"target": ["The Stories", 1902]}  --gold_answers-->  "The Stories", "1902"
 
-Extraction is one pass over the text, whatever the policy wrote. Which text may be read is `trajectory.py`'s business,
-what the metrics are worth `rewards.py`'s.
+Extraction is one pass over the text, however wild it is. Which part of a trajectory may be read for an answer is
+decided in `trajectory.py`, the weight of a metric in the reward in `rewards.py`.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def gold_answers(value: Any, where: str) -> tuple[str, ...]:
 
 
 def needed_golds(value: Any, where: str) -> tuple[str, ...]:
-    """As `gold_answers`, but raises `DataError` when there is none as well."""
+    """Read gold answers as `gold_answers` does, but raise `DataError` when there is none as well."""
     golds = gold_answers(value, where)
     if not golds:
         expected = "expected text, a number or a list of these"
@@ -259,7 +259,7 @@ def cover_exact_match(prediction: str | None, golds: Golds) -> bool:
 
 
 def release_recall_match(prediction: str | None, golds: Golds) -> bool:
-    """What the AutoCoA release calls exact match, and is not: 70 % word recall after dropping filler words.
+    """The release's "exact match", which is none: 70 % word recall after dropping filler words.
 
     Number words become digits ("one" is "1"), fillers ("just", "so", "well", ...) are dropped, so "Just So Stories"
     matches "Stories". Then, as in the release: equal matches; one contained in the other as a string does not; else at

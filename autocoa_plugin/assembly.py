@@ -1,4 +1,4 @@
-"""From settings to objects: which environment answers, over which retriever.
+"""Build the environment and the retriever that a recipe's settings describe.
 
     toolbox ─┬─ search ──── router ─┬─ real ──────── cassette ── search ── cache ── retriever
              │                      └─ world_model ── author

@@ -1,4 +1,4 @@
-"""`autocoa <command>`: finds the command's module and nothing else.
+"""Command line `autocoa <command>`: finds the command's module and nothing else.
 
 Every command lives next to the code it drives and registers itself with `add_parser(subparsers)`.
 """

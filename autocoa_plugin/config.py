@@ -1,4 +1,4 @@
-"""Frozen dataclasses from a mapping, and back: every mistake in a recipe is named when the recipe is loaded.
+"""Load frozen dataclasses from a mapping, and back: every mistake in a recipe is named when the recipe is loaded.
 
     {"limits": {"max_action": 3}}  ->  ConfigError: autocoa: unknown key limits.max_action (did you mean 'max_actions'?)
 
@@ -33,7 +33,7 @@ def from_mapping(cls: type[T], mapping: Mapping[str, Any], *, where: str) -> T:
 
 
 def to_mapping(instance: Any) -> dict[str, Any]:
-    """The opposite of `from_mapping`: a dict of plain values, tuples as lists, enumeration members as values."""
+    """Turn a dataclass into a dict of plain values, the reverse of `from_mapping`: tuples as lists, enums as values."""
     return {field.name: _plain(getattr(instance, field.name)) for field in dataclasses.fields(instance) if field.init}
 
 

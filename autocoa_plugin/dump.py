@@ -1,4 +1,4 @@
-"""Writes trajectories with their provenance: JSON lines, one file per step and writer.
+"""Trajectory dumps: JSON lines with segments, rewards and costs, one file per step and writer.
 
     <folder>/<split>/step_000012.<host>-<pid>.jsonl
 
@@ -48,7 +48,7 @@ class TrajectoryDump:
 def dump_row(
     trajectory: Trajectory, reward: Reward, *, step: int, split: str, uid: str, info: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """One trajectory with its reward as a row: what training dumps and evaluation results have in common."""
+    """Spell a trajectory and its reward as a row, the same in training dumps and evaluation results."""
     return {
         "step": step,
         "split": split,

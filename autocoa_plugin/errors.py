@@ -1,4 +1,4 @@
-"""Every exception this package raises, as one tree.
+"""Exceptions of this package, as one tree.
 
     AutoCoAError
     ├── ConfigError (ValueError)             a setting is unknown or contradicts another one

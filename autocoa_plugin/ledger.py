@@ -1,4 +1,4 @@
-"""What a run cost: calls, tokens, seconds and money, counted from trajectories, by split and training step.
+"""Ledger of a run's cost: calls, tokens, seconds and money, counted from trajectories, by split and training step.
 
     entry_of(trajectory) ──> LedgerEntry ──+──> Ledger ──> ledger.json, next to the checkpoints
                                            │    ("train", 1), ("train", 2), ("val", 2), ("scorecard", 10), ...
@@ -6,8 +6,8 @@
 
 A run that is resumed repeats steps: what those had cost the first time moves to `repeated`, so that totals count no
 step twice and the money that was spent is still on record. Only finished trajectories are here: what a rollout asked
-before verl dropped it, or before a crash in the middle of a step, nobody counts.
-When entries are added is `verl_adapters.run_ledger`'s business.
+before verl dropped it, or before a crash in the middle of a step, is not counted.
+`verl_adapters.run_ledger` adds the entries during training.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LedgerEntry(Summable):
     notices: int = 0
     tool_errors: int = 0
     tool_timeouts: int = 0
-    tool_seconds: float = 0.0  # wall clock of answers, whoever gave them
+    tool_seconds: float = 0.0  # wall clock of answers, of tools and models alike
     thought_tokens: int = 0  # sampled by the policy, as are the next two
     action_tokens: int = 0
     answer_tokens: int = 0

@@ -1,4 +1,4 @@
-"""What one trajectory may spend. In which order the limits are checked is told in `loop.py`."""
+"""Limits of one trajectory: actions, tokens per turn and response, seconds; `loop.py` checks them, in its own order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one trajectory may spend; tokens are tokens, seconds are wall clock, None is no limit.
+    """Limits of one trajectory: tokens are tokens, seconds are wall clock, None is no limit.
 
     `answer_reserve_tokens` of `max_response_tokens` are kept for the forced answer, its injected opening included.
     Raises `ConfigError` when the numbers leave no room for a single turn.
@@ -21,7 +21,7 @@ class Limits:
 
     max_actions: int = 10  # "max 10 searches" (release)
     max_turn_tokens: int = 2048  # the release samples at most 2,048 tokens per turn
-    max_action_tokens: int = 128
+    max_action_tokens: int = 128  # tags included; a longer action is answered by a notice
     max_observation_tokens: int = 1024
     max_response_tokens: int = 8192  # "prompt 1024 + response 8192" (release)
     answer_reserve_tokens: int = 64

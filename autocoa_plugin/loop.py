@@ -1,4 +1,4 @@
-"""The rollout: Algorithm 1 of AutoCoA as a loop over turns.
+"""The rollout loop: sample a turn, run the action it holds, append the observation, repeat until an answer.
 
     sample a turn ──> closed action ────> ask the environment ──> append the observation ──> next turn
           │──────> invented observation ─> say so, close it ───────────────────────────────> next turn
@@ -7,7 +7,8 @@
 
 Limits are checked in this order: actions, tokens per turn, tokens per observation, response length less the reserve
 for the answer, wall clock of the trajectory, wall clock of a call. A limit that is hit becomes the stop reason.
-Exceptions of the engine propagate; exceptions of a tool never do (`environments.base`).
+Exceptions of the engine propagate; exceptions of a tool never do (`environments.base`). Which token gets which role is
+left to `builder.py`, how text becomes ids to `tokenization.py`, the reward to `rewards.py`.
 Source: arXiv:2503.06580, Algorithm 1 (forced answer included).
 """
 
@@ -26,6 +27,8 @@ from .protocol import Action, Defect, Tool
 from .tokenization import Codec
 from .trajectory import Call, Counts, Origin, Outcome, Role, Segment, Source, StopReason, Trajectory
 
+# The limits of ours after which an answer is still owed (invariant 7). ABORTED is not among them: the engine gave the
+# request back, and would only be asked for the same rollout again.
 _FORCING = {
     StopReason.MAX_ACTIONS,
     StopReason.MAX_TURN_TOKENS,
@@ -46,23 +49,24 @@ async def rollout(
     begun: Sequence[Segment] = (),
     on_segment: Callable[[Segment], object] | None = None,
 ) -> Trajectory:
-    """Let a policy think, act and answer; return everything that was sampled and injected.
+    """Run one chain-of-action rollout: the policy thinks, acts and answers; return all that was sampled and injected.
 
     `metadata` is handed to the environment and must not hold the gold answer. The trajectory begins with the segments
     `begun`, verbatim, as if this rollout had just made them: the limits on actions and tokens and the search for
     repeated actions include them, and what is sampled next is a turn and a segment of its own. Of the counts, `actions`
-    includes their answered actions; every other one is of what was added. `on_segment` is told each segment when it is
-    appended, not those begun; it watches and must not raise.
+    includes their answered actions; every other one is of what was added. `on_segment` is called with each segment when
+    it is appended, not with those of `begun`; it watches and must not raise.
     Raises `EngineError` from the engine; `ConfigError` when the answer reserve is too small for the protocol;
     `TrajectoryError` when `begun` ends inside an action, an observation or an answer.
     """
     limits = limits or Limits()
+    # mistakes of the caller: refused before the first token is sampled, not found later as a rollout without an answer
     limits.check(codec)
     check_beginning(begun, codec, stops_at_observation=environment.stops_at_observation)
     run = _Rollout(tuple(prompt_ids), engine, environment, codec, limits, sampling or Sampling(), metadata or {})
     run.builder.begin(begun)
     run.seen = asked_before(begun)
-    run.builder.on_segment = on_segment
+    run.builder.on_segment = on_segment  # only now: a watcher sees what this rollout adds, and `begun` is not new
     return await run.trajectory()
 
 
@@ -87,11 +91,14 @@ class _Rollout:
         self.seen: set[tuple[str, str]] = set()
         self.forced_answer = False
         self.started = time.monotonic()
+        # the engine's window holds prompt and response: a long prompt shortens the response, never the answer's reserve
         context = engine.max_context_tokens
         room = limits.max_response_tokens if context is None else context - len(prompt_ids)
         self.budget = min(limits.max_response_tokens, room)
 
     async def trajectory(self) -> Trajectory:
+        # No room for the reserve, after the prompt or after what was begun: an answer could only be half an answer, so
+        # nothing is paid for. A room of 0 is enough: the reserve is whole, and the answer is forced at once.
         if self.budget <= self.limits.answer_reserve_tokens or self._room() < 0:
             return self._build(StopReason.PROMPT_TOO_LONG)
         reason = None
@@ -105,6 +112,7 @@ class _Rollout:
         return self.builder.build(reason, forced_answer=self.forced_answer, opened_by_prompt=self.opened_by_prompt)
 
     async def _turn(self) -> StopReason | None:
+        # tokens before seconds: where both are spent, the stop reason does not depend on how fast the machine is
         room = self._room()
         if room <= 0:
             return StopReason.MAX_RESPONSE_TOKENS
@@ -112,13 +120,19 @@ class _Rollout:
             return StopReason.TIMEOUT
         cap = min(room, self.limits.max_turn_tokens)
         generation = await self._sample(cap, self.stops)
+        # with the open turn of `begun`: a tag may have been begun there and be completed by what was sampled now
         text = self.builder.turn_text(generation)
         action = self.codec.protocol.find_action(text)
         invented = self._invented(text, action)
+        # An action that was opened and not closed is an action of the policy too, so its tokens get that role; it is
+        # never executed, because its parameters may be half a query.
         unclosed = None if action or invented else self.codec.protocol.find_open_action(text)
+        # appended before anything is decided: whatever happens next, nothing sampled is lost (invariant 8)
         self.builder.add_turn(generation, text, action.start if action and not invented else unclosed)
+        # before the action: an aborted turn is no decision of the policy, so no call is spent on it
         if generation.finish_reason is FinishReason.ABORT:
             return StopReason.ABORTED
+        # before the action: behind the opening tag the policy speaks as the tool
         if invented:
             return self._step(invented) or self._answer_invented(invented)
         if action:
@@ -129,6 +143,8 @@ class _Rollout:
         return self._ended(generation, cap, room)
 
     def _invented(self, text: str, action: Action | None) -> Tool | None:
+        # Where no environment asks for the stop, an opened observation is ordinary text. What comes first in the text
+        # counts: an engine may have sampled beyond the first stop string.
         found = self.codec.protocol.find_invented_observation(text) if self.environment.stops_at_observation else None
         return found[1] if found and (action is None or found[0] < action.end) else None
 
@@ -136,6 +152,8 @@ class _Rollout:
         """Count one action, or name the limit that forbids it; checked before a tool is asked, so no call is wasted."""
         if self.builder.counts.actions >= self.limits.max_actions:
             return StopReason.MAX_ACTIONS
+        # An observation's tags are never cut; a frame without room for one token of body would show the policy an empty
+        # result that the tool never gave.
         head, tail = self.codec.observation_frame(tool)
         if self._observation_room() <= len(head.ids) + len(tail.ids):
             return StopReason.MAX_RESPONSE_TOKENS
@@ -146,14 +164,18 @@ class _Rollout:
 
     def _ended(self, generation: Generation, cap: int, room: int) -> StopReason:
         is_end = bool(generation.ids) and generation.ids[-1] in self.codec.end_ids
+        # only what follows the last action or observation: an answer box before a search was not the last word
         answered = self.codec.protocol.extract_answer(self.builder.answer_run()) is not None
         # engines that cannot tell stop from length say STOP, hence the count
         is_cut = generation.finish_reason is FinishReason.LENGTH or len(generation.ids) >= cap
+        # a last token that happens to fill the cap is no cut: the policy ended its turn with it
         if is_cut and not is_end and not (answered and self._answer_closed()):
             return StopReason.MAX_TURN_TOKENS if cap < room else StopReason.MAX_RESPONSE_TOKENS
+        # nothing is forced here: a policy that ends without an answer has chosen to, and its reward says so
         return StopReason.ANSWERED if answered else StopReason.NO_ANSWER
 
     def _answer_closed(self) -> bool:
+        # a closed answer tag is a stop string, so the turn ended there; prose may still follow a closed box
         protocol = self.codec.protocol
         return protocol.answer_kind == "tag" and not protocol.answer_is_open(self.builder.answer_run())
 
@@ -166,6 +188,9 @@ class _Rollout:
         return None
 
     def _refuse(self, action: Action) -> Observation | None:
+        """A notice for an action that cannot be executed, with its cause counted; None for one that can."""
+        # A notice instead of an end: the policy reads what was wrong and may do better in the same rollout. The most
+        # basic fault comes first, so that each action counts for one.
         counts, notices = self.builder.counts, self.codec.protocol.notices
         if action.defect is Defect.MALFORMED:
             counts.malformed_actions += 1
@@ -179,11 +204,13 @@ class _Rollout:
         if len(self.builder.segments[-1].ids) > self.limits.max_action_tokens:
             counts.long_actions += 1
             return _notice(notices.long_action)
+        # counted, not refused: a tool may have failed the first time, and asking again is then right
         counts.repeated_actions += (action.tool, action.parameters) in self.seen
         self.seen.add((action.tool, action.parameters))
         return None
 
     async def _ask(self, action: Action) -> Observation:
+        # a call never outlives its trajectory, and without any limit it may take as long as it likes
         call_s, left_s = self.limits.call_timeout_s, self._seconds_left()
         timeout_s = call_s if left_s == float("inf") else min(left_s, call_s or left_s)
         room = self._observation_room()
@@ -194,8 +221,8 @@ class _Rollout:
             self.sampling,
             room,
             self.metadata,
-            action_logprobs=self.builder.segments[-1].logprobs,
-            call_index=self.builder.counts.actions - 1,
+            action_logprobs=self.builder.segments[-1].logprobs,  # the turn just added ends with the action's segment
+            call_index=self.builder.counts.actions - 1,  # `_step` has counted this one already
         )
         observation = await answer_safely(self.environment, action, context, timeout_s=timeout_s)
         self.builder.counts.tool_seconds += observation.seconds
@@ -204,6 +231,7 @@ class _Rollout:
     def _answer_invented(self, tool: Tool) -> None:
         self.builder.counts.invented_observations += 1
         notice = _notice(self.codec.protocol.notices.invented)
+        # the policy wrote the opening tag, which stays its own token and carries loss; we only close what it opened
         self._add_observation(tool, notice.text, self._record(tool.name, "", notice), is_opened=True)
 
     def _add_observation(self, tool: Tool, text: str, call: Call, *, is_opened: bool = False) -> None:
@@ -219,9 +247,11 @@ class _Rollout:
         head, tail = self.codec.observation_frame(tool)
         if observation.is_closed:
             tail = self.codec.after_observation(tool, observation.text)
+        # Text would be cut and encoded again; sampled ids may be neither (invariant 1), so they fit or are left out.
         if len(head.ids) + len(generation.ids) + len(tail.ids) > self._observation_room():
             self.builder.counts.discarded_observation_tokens += len(generation.ids)
             return StopReason.MAX_RESPONSE_TOKENS
+        # the tags are ours: only the body has log-probabilities, and only the body carries the call
         self.builder.add_injected(head, Role.OBSERVATION, Source.ENVIRONMENT)
         source = Source.POLICY if observation.is_own else Source.ENVIRONMENT
         self.builder.add_sampled(generation, observation.text, Role.OBSERVATION, call, source=source)
@@ -231,14 +261,18 @@ class _Rollout:
     async def _force_answer(self) -> None:
         """Complete an answer that was begun, or open one; stop as soon as it is closed or the budget is spent."""
         protocol, builder = self.codec.protocol, self.builder
+        # complete already: the limit cut what the policy said after its answer
         if protocol.extract_answer(builder.answer_run()) is not None and not protocol.answer_is_open(
             builder.answer_run()
         ):
             return
+        # A box that the limit cut is completed as it stands: a second opening would throw the policy's own away.
         if not protocol.answer_is_open(builder.answer_run()):
             closed = builder.thought_closed or builder.in_answer or protocol.thought is None
+            # template, not policy: the policy did not choose to answer now, so the opening carries no loss
             builder.add_injected(self.codec.forced_answer(thought_closed=closed), Role.ANSWER, Source.TEMPLATE)
             builder.thought_closed = builder.in_answer = self.forced_answer = True
+        # again and again, because braces nest: in `\boxed{\text{a}}` the engine stops at a `}` that closes no box
         while (room := self.budget - builder.n_response) > 0 and protocol.answer_is_open(builder.answer_run()):
             generation = await self._sample(room, (protocol.answer.close,))
             builder.counts.turns += 1
@@ -252,6 +286,7 @@ class _Rollout:
             self.builder.ids, max_tokens=max_tokens, stop=stop, sampling=self.sampling
         )
         self.builder.counts.engine_seconds += time.perf_counter() - started
+        # an error, not a cut: a budget is a promise to the trainer, and a broken engine must not be repaired in silence
         if len(generation.ids) > max_tokens:
             raise EngineError(f"the engine returned {len(generation.ids)} ids, at most {max_tokens} were asked for")
         return generation
@@ -274,7 +309,7 @@ class _Rollout:
         return self.budget - self.builder.n_response - self.limits.answer_reserve_tokens
 
     def _observation_room(self) -> int:
-        # one token stays for the turn that follows
+        # one token stays for the turn that follows: a trajectory ends on a token of the policy (invariant 7)
         return min(self.limits.max_observation_tokens, self._room() - 1)
 
     def _seconds_left(self) -> float:

@@ -1,10 +1,10 @@
-"""Losses over jagged batches: sequences of different length, one after the other in flat tensors.
+"""Contrastive (DPO, SimPO) and masked losses over jagged batches: sequences of different length in flat tensors.
 
     tokens    |  sequence 0  | sequence 1 |     sequence 2     |      T tokens in all
     offsets   0              5            9                    16     sequences + 1 numbers
 
 Position t of `log_probs` is the log-probability (nats) of token t + 1, as language models give it; `weights` must be
-laid out the same way, which `next_token_weights` does. Batching, ranks and metrics are for the caller.
+laid out the same way, which `next_token_weights` does. Batching, ranks and metrics are left to the caller.
 Source of the contrastive loss: AutoCoA (arXiv:2503.06580), SFT stage 1.
 """
 

@@ -1,4 +1,4 @@
-"""System prompts by name. The wording is ours; what each must say is the paper's (arXiv:2503.06580)."""
+"""System prompts by name, and the chat template; what the prompts must say is the paper's (arXiv:2503.06580)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Answer the question. Think between <think> and </think> whenever you get new inf
 <search> your query </search>; the result then appears between <information> and </information>. Search as often as \
 needed. When nothing is missing, give the answer, without explanation, as <answer> answer </answer>."""
 
-# Must say: thought, action and observation take turns (arXiv:2210.03629); the spelling is that of `presets.REACT`.
+# Must say: thought, action and observation take turns (arXiv:2210.03629); the spelling is that of `protocol.REACT`.
 REACT_SEARCH = """\
 Answer the question by thinking and searching in turns. Use exactly this format:
 
@@ -46,7 +46,7 @@ write what such a passage would most likely say. Use exactly this format, and wr
 
 Query: {query}"""
 
-# The LLM judge. What stands between the tags is quoted by `evaluation.judging.votes`: an answer cannot give orders.
+# The LLM judge. What stands between the tags is quoted by `lab.evaluate.judge`: an answer cannot give orders.
 JUDGE_ANSWER = """\
 You grade answers to questions. Below are a question, the gold answers of which any one is right, and a candidate \
 answer. Decide whether the candidate says the same as one of the gold answers: other spelling, units, word order, \
@@ -89,7 +89,7 @@ def prompt_ids(
     system_prompt: str | None = None,
     template_options: Mapping[str, Any] | None = None,
 ) -> list[int]:
-    """Turn a conversation into the ids that a response follows: the one place where a chat template is applied.
+    """Apply the chat template: turn a conversation into the ids that a response follows. No other place does so.
 
     `system_prompt` names a prompt that is put first when the conversation has no system message; `template_options`
     go to the template. The template may open the thought. Raises `ConfigError` for an unknown prompt.

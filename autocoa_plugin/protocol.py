@@ -1,9 +1,10 @@
-"""How thought, actions, observations and the answer are spelled, and how a complete action is found.
+"""Tag protocols: how thought, actions, observations and the answer are spelled, and how an action is found in a turn.
 
     autocoa    <think> .. <begin_search> q </end_search>  <search_result> .. </search_result>  .. </think> .. \\boxed{a}
     search_r1  <think> .. </think> <search> q </search>  <information> .. </information> .. <answer> a </answer>
 
-A protocol is data; the presets are in `presets.py`. Where tags lie in sampled ids is `tokenization.py`'s business.
+A protocol is data; recipes name one of the presets at the end of this file. Everything here works on text: which token
+a tag ends in is found in `tokenization.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class TagPair:
 
 @dataclass(frozen=True)
 class Tool:
-    """One action type: the policy writes parameters between `action`, the answer stands between `observation`."""
+    """Tags of one tool: the policy writes parameters between `action`, the answer stands between `observation`."""
 
     name: str
     action: TagPair
@@ -39,7 +40,7 @@ class Tool:
 
 
 class Defect(StrEnum):
-    """What is wrong with an action that was closed."""
+    """Fault of an action that was closed and cannot be executed."""
 
     MALFORMED = "malformed"  # closed without an opening tag of the same tool before it
     EMPTY = "empty"  # nothing but white space between the tags
@@ -61,7 +62,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Notices:
-    """Sentences the environment says instead of a result. Short, so that a tiny vocabulary can hold them."""
+    """Sentences that the policy reads instead of a result. Short, so that a tiny vocabulary can hold them."""
 
     empty_result: str = "none : no result ."
     tool_failed: str = "error : the tool failed ."
@@ -75,7 +76,7 @@ class Notices:
 
 @dataclass(frozen=True)
 class Protocol:
-    """The set of tags of one way to interleave reasoning and acting.
+    """Tags of one way to interleave reasoning and acting, with the spelling of documents, notices and forced answers.
 
     `answer_kind` "boxed" reads `\\boxed{...}` with balanced braces, "tag" reads the text between the answer tags.
     `document` spells one retrieved document with the fields {rank}, {title}, {text}.
@@ -123,7 +124,7 @@ class Protocol:
         raise ProtocolError(f"protocol {self.name!r} has no tool {name!r}{nearest(name, known)}; it has {known}")
 
     def stop_strings(self, *, stop_at_observation: bool) -> tuple[str, ...]:
-        """What a turn ends at: every closing action tag, a closed answer tag, and an opened observation if asked."""
+        """Stop strings of a turn: every closing action tag, a closed answer tag, and an opened observation if asked."""
         stops = [tool.action.close for tool in self.tools]
         if self.answer_kind == "tag":
             stops.append(self.answer.close)
@@ -152,7 +153,7 @@ class Protocol:
         return opened if opened > closed else None
 
     def find_invented_observation(self, text: str) -> tuple[int, Tool] | None:
-        """Where the policy opened an observation itself: (offset after the tag, tool)."""
+        """Find an observation that the policy opened itself: (offset after the tag, tool), or None."""
         found = [(text.find(tool.observation.open), tool) for tool in self.tools]
         found = [(start + len(tool.observation.open), tool) for start, tool in found if start >= 0]
         return min(found, key=lambda pair: pair[0]) if found else None
@@ -207,12 +208,11 @@ def neutralise(text: str, pattern: re.Pattern[str]) -> str:
     return text
 
 
-# The protocols we ship, under the names that recipes use.
+# --------------------------------------------------------------------------- presets, under the names that recipes use
 #
 # `autocoa` follows the text format of the AutoCoA release (closing tag `</end_search>` included) and carries a second
 # tool, `calculate`, with tags of its own. `search_r1` follows Search-R1 (arXiv:2503.09516), `react` ReAct
 # (arXiv:2210.03629). No preset ends a turn at more than four strings: a server refuses a fifth.
-
 
 SEARCH = Tool("search", TagPair("<begin_search>", "</end_search>"), TagPair("<search_result>", "</search_result>"))
 CALCULATE = Tool(

@@ -1,4 +1,4 @@
-"""What a finished trajectory is worth, and why: named parts and their sum.
+"""Reward of a finished trajectory: named parts and their sum.
 
     total = answer_weight * metric * (1 - action_cost * actions) - format_penalty * (1 - format)
 
@@ -121,7 +121,7 @@ def _thought_checks(trajectory: Trajectory, protocol: Protocol) -> dict[str, boo
     }
 
 
-# Judging rows of verl, which may have no gold answer.
+# ------------------------------------------------------------------------- rows of verl, which may have no gold answer
 
 
 def golds_of_row(reward_model: Any, where: str) -> tuple[str, ...]:

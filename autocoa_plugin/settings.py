@@ -1,6 +1,13 @@
-"""The one key `autocoa:` of a recipe as frozen dataclasses (invariant 10); verl's keys stay verl's.
+"""Settings under a recipe's key `autocoa:` as frozen dataclasses (invariant 10); verl's keys stay verl's.
 
-Everything here is checked when the configuration is loaded. Building the objects is `assembly.py`'s business.
+    protocol: autocoa
+    limits: {max_actions: 10}
+    search: {backend: index, corpus: corpus.jsonl}      the real search tool
+    world_model: {author: self}                         who imagines an observation instead
+    routing: {policy: steps, phases: [{environment: world_model, steps: 80}, {environment: real, steps: 16}]}
+    cassette: {path: run.cassette, mode: record}        real observations on tape
+
+Everything is checked when the configuration is loaded; `assembly.py` builds the objects.
 """
 
 from __future__ import annotations
@@ -17,22 +24,13 @@ from .limits import Limits
 from .protocol import get_protocol
 from .rewards import RewardConfig
 
-# Which environment answers when, as a recipe says it: `autocoa.world_model`, `autocoa.routing`, `autocoa.cassette`.
-#
-#     world_model: {author: self}                 who imagines an observation
-#     routing: {policy: steps, phases: [{environment: world_model, steps: 80}, {environment: real, steps: 16}]}
-#     cassette: {path: run.cassette, mode: record}    real observations on tape
-#
-# Everything is checked when the configuration is loaded; `assembly.py` builds the objects.
-
-
 Name = Literal["real", "world_model"]
 """The two environments of the search tool."""
 
 
 @dataclass(frozen=True)
 class WorldModelSettings:
-    """Who writes imagined observations, and how they are sampled.
+    """World model: the author of imagined observations, and how they are sampled.
 
     `author`: "self" is the policy on its own server, "frozen" a checkpoint with the policy's tokenizer served at `url`
     (ids in, ids out), "model" any OpenAI-compatible chat model at `url` with the prompt `prompt` of `prompts.py`.
@@ -69,7 +67,7 @@ class WorldModelSettings:
 
 @dataclass(frozen=True)
 class Phase:
-    """So many training steps in one environment; raises `ConfigError` for less than one step."""
+    """Phase of a routing schedule: `steps` training steps in one environment, at least one, else `ConfigError`."""
 
     environment: Name
     steps: int
@@ -79,13 +77,13 @@ class Phase:
 
 
 def spell_phases(phases: Sequence[Phase]) -> str:
-    """Phases for a message: "80 world_model + 16 real"."""
+    """Spell phases for a message: "80 world_model + 16 real"."""
     return " + ".join(f"{each.steps} {each.environment}" for each in phases)
 
 
 @dataclass(frozen=True)
 class Annealing:
-    """The share of real calls goes from `start` to `end` (0 to 1) over `steps` training steps.
+    """Annealing of the share of real calls from `start` to `end` (0 to 1) over `steps` training steps.
 
     `base` 1 is linear; above 1 the change comes late, as in ZeroSearch (arXiv:2505.04588, base 4), whose curriculum
     worsens the imagined documents by this curve; here it is the share of calls that are answered for real.
@@ -106,7 +104,7 @@ class Annealing:
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """Ask for real when the mean log-probability (nats per token) is below `threshold`.
+    """Uncertainty threshold: ask the real tool when the mean log-probability (nats per token) is below `threshold`.
 
     `of` "query": the policy's of its own query, before anything is imagined; "observation": the author's of the
     imagined observation, which is then thrown away and counted.
@@ -121,7 +119,7 @@ class Uncertainty:
 
 @dataclass(frozen=True)
 class RoutingSettings:
-    """Which environment answers an action of the search tool.
+    """Routing: which environment answers an action of the search tool.
 
     - `policy` "fixed": always `environment`; "steps": `phases` one after the other, counted in training steps;
       "probability": real with the probability of `annealing`, drawn per action from `seed`; "uncertainty": imagined
@@ -190,7 +188,7 @@ class RoutingSettings:
 
 @dataclass(frozen=True)
 class CassetteSettings:
-    """A tape of real observations: one SQLite file at `path` that any number of processes write.
+    """Cassette, a tape of real observations: one SQLite file at `path` that any number of processes write.
 
     `mode` "record": ask the tool and keep its answer; "replay": answer from the tape and never build the tool;
     "record_missing": answer from the tape, ask the tool for what is not on it and keep that. `on_miss`, in a replay:
@@ -214,7 +212,7 @@ _NEEDS = {"index": "corpus", "search_r1": "url", "flashrag": "url", "duckduckgo"
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Which search tool answers.
+    """Search tool: backend, its place, limits and price.
 
     `index`: the embedded index over `corpus` (JSON lines with id, title, text), built once in `index_dir` (default:
     next to the corpus). `search_r1`, `flashrag`: an HTTP server at `url`. `duckduckgo`: the web, needs the extra `web`.
@@ -249,7 +247,7 @@ class SearchSettings:
 
 @dataclass(frozen=True)
 class DumpSettings:
-    """Where trajectories are written, and which share of the training ones (validation is always written whole)."""
+    """Trajectory dump: the folder, and the share of training trajectories (validation is always written whole)."""
 
     folder: str | None = None
     train_share: float = 0.1
@@ -261,7 +259,7 @@ class DumpSettings:
 
 @dataclass(frozen=True)
 class ScorecardSettings:
-    """Imagined against real observations during training: before the first step and then every `every` steps.
+    """World-model scorecard during training, imagined against real observations: at first and then every `every` steps.
 
     `queries` is a file of queries (`lab.scorecard.queries`), of which the first `limit` of each group are used.
     `measured_by` is a class with `of(trainer)`, `is_due(step)`, `measure(step)` and `spent`, as `package.module:Name`.
@@ -280,7 +278,7 @@ class ScorecardSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything of ours in a recipe.
+    """All settings of a recipe's key `autocoa:`.
 
     `tools` names the tools that are provided; `tokenizer_check` says what happens when the loaded tokenizer disagrees
     with the model's tokenizer.json. `system_prompt` names a prompt of `prompts.py` put before conversations that have

@@ -1,8 +1,16 @@
-"""Between text and token ids, in the two directions that are safe.
+"""Encode injected text, decode sampled ids, find the token of a character; check that the tokenizer is the saved one.
 
-Injected text is encoded (`Codec.spell_observation`): cleaned, tags and special tokens broken, so that it cannot speak
-as the policy or the template. Sampled ids are only decoded, and a character of the decoded text is traced back to its
-token by decoding prefixes (`Codec.tokens_covering`): sampled ids are never re-encoded (invariant 1).
+    injected text  ── cleaned, tags broken, encoded ──> ids      `Codec.spell_observation`, `forced_answer`
+    sampled ids    ── decoded, never encoded again ───> text     `Codec.decode`; a character back to its token:
+                                                                 `Codec.tokens_covering`
+
+Injected text cannot speak as the policy or the template (invariant 5): tags and special tokens in it are broken before
+it is encoded. Sampled ids are exact (invariant 1): encode(decode(ids)) may give other ids, so it is never done.
+
+The check at the end (`check_tokenizer`, `fingerprint`) is needed because transformers 5.10 replaces any saved fast
+tokenizer by its own class when config.json says `qwen2`, which includes the paper's DeepSeek-R1-Distill-Qwen; ids then
+differ from the ones the model was trained with, without a word. Data that was born with ids carries the `fingerprint`
+of the tokenizer that made them.
 """
 
 from __future__ import annotations
@@ -27,7 +35,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all of category Cc bu
 
 @dataclass(frozen=True)
 class Injected:
-    """Text that the loop appends: its ids, its text, and whether it was cut to fit."""
+    """Text that the loop appends without sampling it: its ids, its text, and whether it was cut to fit."""
 
     ids: tuple[int, ...]
     text: str
@@ -35,7 +43,7 @@ class Injected:
 
 
 class Codec:
-    """A tokenizer as the loop needs it, for one protocol.
+    """Tokenizer wrapper for one protocol: encodes what is injected, decodes and locates what was sampled.
 
     Accepts a transformers tokenizer, or anything with `encode(text, add_special_tokens=False) -> list[int]`,
     `decode(ids, skip_special_tokens=False) -> str`, `eos_token_id` and `get_added_vocab()`.
@@ -47,16 +55,19 @@ class Codec:
         self.tokenizer, self.protocol = tokenizer, protocol
         # the Rust tokenizer itself: several times faster than its Python wrapper, and it never cleans up spaces
         self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+        # chat models end a turn with a token of their own that is not the tokenizer's eos: hence `end_ids`
         eos = tokenizer.eos_token_id
         self.end_ids = frozenset(end_ids) | (frozenset() if eos is None else {eos})
         added: dict[str, int] = dict(tokenizer.get_added_vocab())
         special = set(getattr(tokenizer, "all_special_tokens", ()))
+        # every added token, special or not: tokenizers match all of them in plain text before anything else
         self._tags = tag_pattern({*protocol.tags(), *added, *special})
         # what may never come out of an observation, should a normaliser turn harmless text into a special token
         self._forbidden = frozenset(added[token] for token in added if token in special or token in protocol.tags())
         self._bos = getattr(tokenizer, "bos_token_id", None)
         self._lengths: dict[int, int] = {}  # characters of each token seen, decoded alone
-        self._check_tags()
+        self._check_tags()  # before anything is spelled: a lost tag would only show as a policy that never acts
+        # Fixed strings are encoded once and on their own, so their ids are the same in every context.
         self._frames = {tool.name: self._frame(tool) for tool in protocol.tools}
         self._forced = {
             closed: self._injected(protocol.forced_answer if closed else protocol.forced_answer_in_thought)
@@ -66,27 +77,34 @@ class Codec:
     def encode(self, text: str) -> list[int]:
         """Encode template text: tags become their tokens, no BOS is added."""
         if self._backend is not None:
-            # "fast" computes no offsets, which nobody reads; a batch of one is encoded in this very thread
+            # "fast" computes no offsets, which are not read here; a batch of one is encoded in this very thread
             ids = self._backend.encode_batch_fast([text], add_special_tokens=False)[0].ids
         else:
             ids = self.tokenizer.encode(text, add_special_tokens=False)
+        # some tokenizers add a BOS whatever they are asked; in the middle of a context it would begin a new one
         return ids[1:] if ids and ids[0] == self._bos else ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode ids with every special token spelled out and no clean-up of spaces."""
+        # skipping special tokens would hide the tags of a protocol that has them as special tokens, and clean-up would
+        # move every character after it: both break the way from a character back to its token
         source = self._backend if self._backend is not None else self.tokenizer
         return source.decode(list(ids), skip_special_tokens=False)
 
     def tokens_covering(self, ids: Sequence[int], char: int) -> int:
-        """The smallest number of tokens whose text reaches beyond character offset `char` of the decoded ids.
+        """Count the tokens up to the one that spells character `char` of the decoded ids: its position plus one.
 
+        It is the smallest number of tokens whose text reaches beyond the offset `char`.
         Lengths of single tokens give a guess, and the decoded prefixes on both sides of it prove it. Where tokens
         change each other's text (SentencePiece spaces, split UTF-8) bisection over prefixes finds the count instead.
         The cost depends on the turn, never on the context.
         """
         guess = self._guess(ids, char)
+        # proved, not trusted: a guess that is off by one would give a token of the thought to the action
         if self._reach(ids[:guess]) > char and (guess == 0 or self._reach(ids[: guess - 1]) <= char):
             return guess
+        # a longer prefix never reaches less far, so bisection may be used; offset tables of the tokenizer may not,
+        # because they exist for encoded text only, and these ids were sampled
         return bisect_left(range(len(ids)), True, key=lambda count: self._reach(ids[:count]) > char)
 
     def _guess(self, ids: Sequence[int], char: int) -> int:
@@ -114,6 +132,7 @@ class Codec:
         """
         head, tail = self._frames[tool.name]
         head_ids, head_text = ((), "") if is_opened else (head.ids, head.text)
+        # an observation that is not closed would swallow the policy's next turn, so the body pays for the closing tag
         body = self._body(text, max(0, max_tokens - len(head_ids) - len(tail.ids)))
         return Injected(
             ids=(*head_ids, *body.ids, *tail.ids),
@@ -122,34 +141,41 @@ class Codec:
         )
 
     def observation_frame(self, tool: Tool) -> tuple[Injected, Injected]:
-        """What stands before and after an observation's body."""
+        """The opening and the closing tag of an observation with the white space around them, without a body."""
         return self._frames[tool.name]
 
     def after_observation(self, tool: Tool, text: str) -> Injected:
-        """What still has to follow a sampled observation that ends in its closing tag, or in text right after it."""
+        """The white space that still has to follow a sampled observation whose closing tag was sampled, too."""
+        # the token that completes the tag may carry some of it: ">\n\n" is one token in many vocabularies
         written, after = text.rpartition(tool.observation.close)[2], self.protocol.observation_after
-        if written and not after.startswith(written):
+        if written and not after.startswith(written):  # other text than ours follows: sampled, so it stays as it is
             return Injected((), "")
         return self._injected(after.removeprefix(written)) if after != written else Injected((), "")
 
     def forced_answer(self, *, thought_closed: bool) -> Injected:
-        """What is appended when a limit ended the loop without an answer."""
+        """The opening of an answer that is appended when a limit ended the loop without one."""
         return self._forced[thought_closed]
 
     def _body(self, text: str, max_tokens: int) -> Injected:
+        """Clean and encode an observation's body, and cut it to `max_tokens`."""
         limit = max_tokens * _MAX_CHARS_PER_TOKEN
+        # A space in front, so that the first word is the token that it is in running text. Cleaned before tags are
+        # broken: a control character becomes a space, which could complete a tag that has one ("Action Input:").
         clean = " " + neutralise(printable(text[:limit]), self._tags)
         ids = self.encode(clean)
         if not self._forbidden.isdisjoint(ids):
             ids = [token for token in ids if token not in self._forbidden]
         if len(ids) <= max_tokens and len(text) <= limit:
             return Injected(tuple(ids), clean)
+        # Ids are cut, not text: how many tokens a shorter text has is only known after encoding it again. The text is
+        # then decoded from what is left, so that it is exactly what the engine is shown.
         ids = ids[:max_tokens]
         while ids and self.decode(ids).endswith("\ufffd"):  # do not end inside a character
             ids.pop()
         return Injected(tuple(ids), self.decode(ids), is_truncated=True)
 
     def _frame(self, tool: Tool) -> tuple[Injected, Injected]:
+        # encoded apart from the body: no document can merge with a tag into a token of its own making
         before, after = self.protocol.observation_before, self.protocol.observation_after
         return (
             self._injected(f"{before}{tool.observation.open}"),
@@ -161,6 +187,7 @@ class Codec:
 
     def _check_tags(self) -> None:
         for tag in self.protocol.tags():
+            # `in`, not equal: SentencePiece puts a space in front, which loses nothing
             seen = self.decode(self.encode(tag))
             if tag not in seen:
                 raise TokenizerError(
@@ -174,12 +201,7 @@ def printable(text: str) -> str:
     return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8"))
 
 
-# Is the tokenizer that was loaded the one that was saved, or the one that data was made with?
-#
-# transformers 5.10 replaces any saved fast tokenizer by its own class when config.json says `qwen2`, which includes the
-# paper's DeepSeek-R1-Distill-Qwen; ids then differ from the ones the model was trained with, without a word. Probing
-# both on the same strings tells. Data that was born with ids carries the `fingerprint` of the tokenizer that made them.
-
+# ----------------------------------------------------------------------------------------- the identity of a tokenizer
 
 # Where tokenizers of the same vocabulary differ: digits, contractions, spaces, newlines, accents, scripts, code, tags.
 PROBES = (
@@ -192,7 +214,7 @@ PROBES = (
 
 
 def fingerprint(tokenizer: Any) -> str:
-    """Name what turns text into ids: 16 hexadecimal digits, the same in every process.
+    """Fingerprint of a tokenizer: 16 hexadecimal digits, the same in every process.
 
     Hashed are the whole vocabulary, added tokens included, and the ids of `PROBES`; not the chat template and not which
     token ends a sequence. Two tokenizers with one fingerprint give the same ids.
@@ -204,7 +226,7 @@ def fingerprint(tokenizer: Any) -> str:
 
 
 def check_tokenizer(tokenizer: Any, folder: str | Path, *, mode: Literal["error", "warn", "off"] = "error") -> None:
-    """Compare the loaded tokenizer with `tokenizer.json` in the model folder.
+    """Check that the loaded tokenizer gives the ids of `tokenizer.json` in the model folder.
 
     Nothing happens when the folder has no such file. Raises `TokenizerError`, or warns, naming both classes and the
     first string on which they differ.
@@ -215,6 +237,7 @@ def check_tokenizer(tokenizer: Any, folder: str | Path, *, mode: Literal["error"
     from tokenizers import Tokenizer
 
     saved = Tokenizer.from_file(str(path))
+    # by ids, not by class names: a replaced class that gives the same ids is harmless
     for probe in PROBES:
         expected = saved.encode(probe, add_special_tokens=False).ids
         seen = list(tokenizer.encode(probe, add_special_tokens=False))

@@ -1,4 +1,4 @@
-"""What a rollout leaves behind: segments of token ids with a role and a source, and why it stopped.
+"""Trajectory of a rollout: segments of token ids with a role and a source, the loss mask, counts, the stop reason.
 
     role    thought   action   observation          thought   answer    answer
     source  policy    policy   environment          policy    template  policy
@@ -21,7 +21,7 @@ SCHEMA_VERSION = 1
 
 
 class Role(StrEnum):
-    """What the tokens are for. Loss follows the role."""
+    """Purpose of a segment's tokens. Loss follows the role."""
 
     THOUGHT = "thought"
     ACTION = "action"
@@ -30,7 +30,7 @@ class Role(StrEnum):
 
 
 class Source(StrEnum):
-    """Who wrote the tokens. Log-probabilities follow the source."""
+    """Writer of a segment's tokens. Log-probabilities follow the source."""
 
     POLICY = "policy"  # sampled, so it has log-probabilities; may be an imagined observation
     ENVIRONMENT = "environment"
@@ -38,7 +38,7 @@ class Source(StrEnum):
 
 
 class StopReason(StrEnum):
-    """Why the loop ended. A forced answer keeps the reason of the limit that made it necessary."""
+    """Reason why a rollout ended. A forced answer keeps the reason of the limit that made it necessary."""
 
     ANSWERED = "answered"  # the policy ended its turn with a complete answer
     NO_ANSWER = "no_answer"  # the policy ended its turn without one
@@ -51,7 +51,7 @@ class StopReason(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where an observation came from."""
+    """Origin of an observation: a tool, a record of one, a language model, or no one (a notice)."""
 
     REAL = "real"  # a tool was asked
     CACHE = "cache"  # an earlier answer of a real tool
@@ -61,7 +61,7 @@ class Origin(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a call went."""
+    """Outcome of a call."""
 
     OK = "ok"
     EMPTY = "empty"  # the tool answered, and found nothing
@@ -72,7 +72,7 @@ class Outcome(StrEnum):
 
 
 REAL_ORIGINS = (Origin.REAL, Origin.CACHE, Origin.REPLAY)
-"""Where a real tool's answer may come from: now, from an earlier call, from another run."""
+"""Origins of a real tool's answer: asked now, in an earlier call, in another run."""
 ANSWERS = (Outcome.OK, Outcome.EMPTY)
 """Outcomes of a call that was answered; an empty result is an answer."""
 FAILURES = (Outcome.ERROR, Outcome.TIMEOUT, Outcome.MISS)
@@ -135,7 +135,7 @@ class Summable:
 
 @dataclass
 class Counts(Summable):
-    """What happened in one trajectory, counted; every trajectory has the same keys.
+    """Counters of one trajectory: actions, calls, faults, tokens, seconds, cost; every trajectory has the same keys.
 
     The names are those of every count and cost elsewhere: of observations, ledgers, scorecards and data cards.
     """
@@ -172,13 +172,13 @@ class Counts(Summable):
 
     @classmethod
     def of_call(cls, origin: Origin, outcome: Outcome) -> Counts:
-        """Count one call: who answered it, and what went wrong."""
+        """Count one call: what answered it, and what went wrong."""
         names = [_CALLS[origin], *([_WENT[outcome]] if outcome in _WENT else [])]
         return cls(**dict.fromkeys(names, 1))
 
     @property
     def repairs(self) -> dict[str, int]:
-        """What a world model got wrong in form, by name."""
+        """Faults of a world model in form, by name."""
         return {name: getattr(self, name) for name in REPAIRS}
 
 
@@ -190,7 +190,7 @@ _CALLS = {
     Origin.NOTICE: "notices",
 }
 CALLS = tuple(name for origin, name in _CALLS.items() if origin is not Origin.NOTICE)
-"""The counters of calls by who was asked; a notice is no call."""
+"""Counters of calls by what was asked; a notice is no call."""
 _WENT = {
     Outcome.EMPTY: "empty_results",
     Outcome.TIMEOUT: "tool_timeouts",

@@ -1,4 +1,4 @@
-"""Real observations on tape: one SQLite file that many processes write at once and that a replay reads without a tool.
+"""Cassettes, tapes of real observations: one SQLite file that many processes write and that replays without a tool.
 
     run.cassette   application id, format version
       header       protocol, backend, top_k, corpus      what answers depend on; one tape, one header
@@ -7,11 +7,10 @@
 | file | answers |
 |---|---|
 | `header` | which tape fits which configuration |
-| `database` | opening the file: creating it, refusing what is no cassette |
-| `tape` | writing and reading answers |
-| `merge`, `jsonl` | several tapes into one; a tape as JSON lines and back |
-| `summary`, `cli` | what is on a tape; `autocoa cassette` |
+| `tape` | opening the file, refusing what is no cassette; writing and reading answers |
+| `exchange` | several tapes into one; a tape as JSON lines and back; a summary |
+| `cli` | `autocoa cassette inspect`, `merge`, `export`, `import` |
 
-When to record and when to replay is `environments.cassette`'s business. The file uses SQLite's write-ahead log, whose
+When to record and when to replay is decided in `environments.cassette`. The file uses SQLite's write-ahead log, whose
 writers must share one machine: on several nodes, record one tape per node and merge them.
 """

@@ -1,4 +1,4 @@
-"""`autocoa cassette inspect | merge | export | import`: look into recordings, join them, take them elsewhere."""
+"""Command `autocoa cassette inspect | merge | export | import`: look into recordings, join them, move them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,11 @@
-"""A tape as JSON lines, and back without losing a byte.
+"""Export, import, merge and summarise cassettes: tapes as JSON lines without losing a byte, several tapes into one.
 
     {"protocol": "autocoa", "corpus": "sha256:...", "tool": "search", "query": "...", "text": "...", ...}
 
 Every line stands for itself. A string that UTF-8 cannot spell stands under its name plus `_base64`, as Python's
 "surrogatepass" bytes: JSON escapes would join two neighbouring lone surrogates into one character.
+Tapes of the same configuration, of several nodes or several runs, become one with `merge`. A new tape appears whole or
+not at all: it is written under another name and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -120,7 +122,7 @@ def _unspelled(name: str, value: Any) -> tuple[str, Any]:
     return name.removesuffix(_BASE64), base64.b64decode(value, validate=True).decode("utf-8", "surrogatepass")
 
 
-# Several tapes of the same configuration into one: those of several nodes, or of several runs.
+# ------------------------------------------------------------------------------------------------------------- merging
 
 
 Preference = Literal["first", "newest"]
@@ -128,7 +130,7 @@ Preference = Literal["first", "newest"]
 
 @dataclass
 class Merged:
-    """What became of the answers: `same` were on an earlier tape already, `conflicts` had another text there."""
+    """Counts of a merge: `same` were on an earlier tape already, `conflicts` had another text there."""
 
     answers: int = 0
     same: int = 0
@@ -137,7 +139,7 @@ class Merged:
 
 
 def merge(out: str | Path, inputs: Sequence[str | Path], *, prefer: Preference | None = None) -> Merged:
-    """Write the answers of all tapes into the new tape `out`.
+    """Merge several tapes into the new tape `out`.
 
     Where two tapes answer one query differently, `prefer` "first" keeps the answer of the tape named first, "newest"
     the one recorded last; None refuses. Raises `ConfigError` then, for differing headers, and when `out` exists.
@@ -173,7 +175,7 @@ def _add(target: Tape, entry: Entry, prefer: Preference | None, merged: Merged) 
             target.replace(entry)
 
 
-# What is on a tape, counted, for people and as JSON.
+# ------------------------------------------------------------------------------------------------------------- summary
 
 
 _SHOWN = 60  # characters of a query or a text
@@ -287,7 +289,7 @@ def _spell(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in counts.items()) or "-"
 
 
-# A new tape that appears whole or not at all: it is written under another name and renamed when it is complete.
+# ------------------------------------------------------------------------------------- a new tape, whole or not at all
 
 
 @contextmanager

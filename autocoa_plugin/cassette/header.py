@@ -1,4 +1,4 @@
-"""What recorded answers depend on: a tape serves only the configuration whose answers it holds.
+"""Header of a cassette: what its answers depend on; a tape serves only the configuration whose answers it holds.
 
 protocol  how documents are spelled                 "autocoa"
 backend   which tool was asked                      "index"
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Header:
-    """What every answer on a tape has in common."""
+    """Configuration that all answers on a tape have in common."""
 
     protocol: str
     backend: str

@@ -1,12 +1,13 @@
-"""Answers on a tape: found by tool and exact query, kept once.
+"""Tape of recorded answers in one SQLite file: found by tool and exact query, kept once.
 
-    with Tape.record(path, header) as tape:
-        tape.keep(entry)              -> the entry that is on the tape: yours, or the one that was there first
-    with Tape.play(path) as tape:
-        tape.find("search", "q")      -> the entry, or None
+    with Tape.record(path, header) as tape:     created where it is missing, also by two processes at the same moment
+        tape.keep(entry)                        -> the entry that is on the tape: yours, or the one that was there first
+    with Tape.play(path) as tape:               must exist; a read-only file in a read-only folder is fine
+        tape.find("search", "q")                -> the entry, or None
 
 Texts come back as they went in, lone surrogates included, which UTF-8 cannot spell. A tape may be used from any thread
-and after a fork; each process has its own connection. What the disk refuses is a `ToolUnavailableError`.
+and after a fork; each process has its own connection. What the disk refuses is a `ToolUnavailableError`; what is no
+cassette is refused in one line.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Tape:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All that is stored within becomes durable at its end, or, when something is raised, not at all."""
+        """Transaction: all that is stored within becomes durable at its end, or nothing when something is raised."""
         with self._use() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -197,12 +198,7 @@ def _load(value: object) -> object:
     return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
-# Opens the SQLite file of a cassette: creates it once, refuses what is no cassette, and says so in one line.
-#
-#     to write   created where it is missing; two processes that create it at the same moment both succeed
-#     to read    must exist; a read-only file in a read-only folder is fine
-#
-# What the rows mean belongs to `tape`.
+# --------------------------------------------------------------------------------------------- opening the SQLite file
 
 
 FORMAT = 1  # of the tables; SQLite's user_version
@@ -247,7 +243,7 @@ def open_to_read(path: Path, timeout_s: float) -> sqlite3.Connection:
             connection.close()
             if os.access(path.parent, os.W_OK):
                 raise
-            # SQLite has no room for its files beside the tape, so nobody can be writing either
+            # SQLite has no room for its files beside the tape, so no process can be writing either
             _check_no_log(path)
             connection = _connect(path, "mode=ro&immutable=1", timeout_s)
         with _closed_on_error(connection):
@@ -290,7 +286,7 @@ def _check_no_log(path: Path) -> None:
 
 
 def _is_made(connection: sqlite3.Connection) -> bool:
-    """True when the file has been written by anyone: only a new, empty file may become a tape."""
+    """True when the file has content: only a new, empty file may become a tape."""
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     return _pragma(connection, "application_id") != 0 or tables > 0
 

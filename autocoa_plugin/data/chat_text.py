@@ -1,4 +1,4 @@
-"""Chat-style text, as the AutoCoA release has it, becomes records: one assistant turn, split at its tags.
+"""Import chat-style data, such as the AutoCoA release: one assistant turn as text, split at its tags into a record.
 
     <think> I need it <begin_search> q </end_search>\\n\\n<search_result> d </search_result>\\n\\nso </think> \\boxed{a}
     thought           action                        observation                            thought      answer
@@ -90,8 +90,7 @@ def _numbered_rows(path: Path) -> Iterator[tuple[str, Any]]:
     return ((f"{path}: row {number}", row) for number, row in enumerate(rows, 1))
 
 
-# The three layouts in which chats are exchanged, read into one: messages before the answer, and the answer's text.
-
+# ------------------------------------------------------------------------------------------- the layouts of a chat row
 
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
 _LAYOUTS = ("messages", "conversations", "response")
@@ -99,7 +98,7 @@ _LAYOUTS = ("messages", "conversations", "response")
 
 @dataclass(frozen=True)
 class Chat:
-    """A prompt and the one response to it; `meta` is what else the row had, as text."""
+    """Prompt and the one response to it; `meta` has the row's other columns, as text."""
 
     messages: tuple[Message, ...]
     response: str
@@ -169,14 +168,14 @@ def _meta(row: Mapping[str, Any], used: set[str]) -> dict[str, str]:
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in rest.items()}
 
 
-# One response as text, split at the protocol's tags into pieces with roles, as the rollout loop would give them.
+# ---------------------------------------------------------------- a response, split at the protocol's tags into pieces
 
 
 _SPACE = re.compile(r"\s*")
 
 
 def pieces_of_text(response: str, protocol: Protocol) -> tuple[Piece, ...]:
-    """Split a response; concatenated texts are the response.
+    """Split a response into pieces with the roles that the rollout loop would give; concatenated they are the response.
 
     Raises `DataError` naming the line of the response, what stands there, and what was expected.
     """
@@ -204,7 +203,7 @@ class _Splitter:
         return self.pieces
 
     def _next_action(self, position: int) -> Action | None:
-        """The next closed action; whatever stands alone before it or instead of it is refused."""
+        """The next closed action; a stray tag before it or instead of it is refused."""
         rest = self.text[position:]
         action = self.protocol.find_action(rest)
         words = rest if action is None else rest[: action.end]
@@ -244,7 +243,7 @@ class _Splitter:
         return _skip_space(self.text, closed + len(closing))
 
     def _add_words(self, start: int, end: int) -> None:
-        """What the policy says outside actions: thought, then answer, told apart as `builder.Builder.add_turn` does."""
+        """Add the policy's words outside actions: thought, then answer, divided as by `builder.Builder.add_turn`."""
         words, thought = self.text[start:end], self.protocol.thought
         cut = None
         if not self.in_answer:

@@ -1,4 +1,4 @@
-"""All rows of a stage: read, mixed, turned into trajectories, fitted, and every row that was left out counted.
+"""Training rows of a supervised stage: records are read, mixed, played, fitted; every row left out is counted.
 
 files ──> records ──mix──> trajectories ──fit──> TokenRow | PairRows        Report: what happened to how many
 """
@@ -26,7 +26,7 @@ Progress = Callable[[Iterable[Record]], Iterable[Record]]
 
 @dataclass
 class Report:
-    """What became of the records: rows taken by kind, those left out by reason, and tokens.
+    """Counts of a corpus: rows taken by kind, rows left out by reason, and tokens.
 
     `trained_tokens` are those with a loss weight above 0. `acts` counts pairs by the side that acts.
     """
@@ -57,7 +57,7 @@ class Report:
 
 @dataclass(frozen=True)
 class PairRows:
-    """The two rows of a pair; only what comes after the shared prefix has weights."""
+    """Training rows of a pair's two sides; only tokens after the shared prefix have weights."""
 
     chosen: TokenRow
     rejected: TokenRow

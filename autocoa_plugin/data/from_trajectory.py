@@ -1,10 +1,12 @@
-"""From trajectories to records with ids: nothing is tokenised again.
+"""Turn trajectories and rollout dumps into training records with ids (rejection sampling); nothing is tokenised again.
 
-    record_of   Trajectory ──> CotRecord | CoaRecord
-    pair_of     Trajectory ─┬─ Trajectory ──> PairRecord       the prefix is what both begin with, token for token
-                            └─ (the chosen one is given first)
+    record_of        Trajectory ──> CotRecord | CoaRecord
+    pair_of          Trajectory ─┬─ Trajectory ──> PairRecord   the prefix is what both begin with, token for token
+                                 └─ (the chosen one is given first)
+    records_of_dump  <folder>/<split>/step_000012.*.jsonl  ──keep──>  records; left_out: why how many were not kept
 
-Records become trajectories again in `play.py`, with the same ids and roles.
+Rejection sampling from one's own policy (or a teacher's) is `records_of_dump` and nothing else. Records become
+trajectories again in `play.py`, with the same ids and roles.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ def record_of(
 ) -> CotRecord | CoaRecord:
     """Keep a trajectory as a row: kind coa when it has an action or an observation, cot otherwise.
 
-    `tokenizer` is the fingerprint (`tokenizer_check.fingerprint`) of the tokenizer that made its ids.
+    `tokenizer` is the fingerprint (`tokenization.fingerprint`) of the tokenizer that made its ids.
     Raises `DataError` naming the row when the trajectory is empty or has no prompt.
     """
     acts = any(each.role in (Role.ACTION, Role.OBSERVATION) for each in trajectory.segments)
@@ -145,11 +147,7 @@ def _tokens(trajectory: Trajectory) -> Iterator[tuple[int, Role, Source]]:
     return ((token, each.role, each.source) for each in trajectory.segments for token in each.ids)
 
 
-# Rollout dumps become training data: the trajectories that are worth imitating, with the ids they were sampled as.
-#
-#     <folder>/<split>/step_000012.*.jsonl  ──keep──>  records        left_out: why how many were not kept
-#
-# Rejection sampling from one's own policy (or a teacher's) is this function and nothing else.
+# -------------------------------------------------------------------------------------------- records of rollout dumps
 
 
 __all__ = ["DumpRecords", "exact_match_at_least", "pair_of", "record_of", "records_of_dump"]
@@ -159,7 +157,7 @@ Keep = Callable[[Mapping[str, Any]], bool]
 
 @dataclass
 class DumpRecords:
-    """The records of a dump, and how many trajectories were left out by reason."""
+    """Records of a dump, and how many trajectories were left out by reason."""
 
     records: list[CotRecord | CoaRecord] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
@@ -183,7 +181,7 @@ def exact_match_at_least(threshold: float = 1.0) -> Keep:
 def records_of_dump(
     folder: str | Path, split: str, step: int | None = None, *, tokenizer: str, keep: Keep | None = None
 ) -> DumpRecords:
-    """Read the trajectories of a split, of one step or of all, that `keep` accepts; by default those answered right.
+    """Read a dump's trajectories of a split, of one step or of all, that `keep` accepts; by default the right answers.
 
     `keep` is shown each row as `dump.read_dump` yields it. `tokenizer` is the fingerprint of the policy's tokenizer,
     which a dump does not hold. Left out are rows that are "not kept" and trajectories that are "empty". The id of a
@@ -206,14 +204,14 @@ def records_of_dump(
 
 def _record(row: Mapping[str, Any], id: str, tokenizer: str) -> CotRecord | CoaRecord:
     trajectory, info = row["trajectory"], row["info"]
-    told = {
+    known = {
         "answer": row["answer"],
         "data_source": info.get("data_source"),
         "question": info.get("question"),
         "reward": row["reward"],
         "stop_reason": str(trajectory.stop_reason),
     }
-    meta = {name: str(value) for name, value in told.items() if value is not None}
+    meta = {name: str(value) for name, value in known.items() if value is not None}
     return record_of(
         trajectory, id=id, tokenizer=tokenizer, golds=[str(gold) for gold in info.get("golds", ())], meta=meta
     )

@@ -1,4 +1,4 @@
-"""Records as parquet, with nested columns, read and written a thousand rows at a time.
+"""Read and write records as parquet, with nested columns, a thousand rows at a time.
 
     schema_version kind id   protocol messages prompt_ids golds   segments   prefix chosen rejected   text ids
     tokenizer meta

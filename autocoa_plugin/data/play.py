@@ -1,10 +1,12 @@
-"""A record becomes the `Trajectory` that a rollout would have left: same ids, same roles, same mask.
+"""Turn a training record into the `Trajectory` that a rollout would have left: same ids, same roles, same mask.
 
-    row with ids      checked for its tokenizer, then kept as it is (`born_ids.py`)
-    row of text       played through the rollout loop (`script.py`, `text_rollout.py`)
+    row with ids      checked for its tokenizer, then kept as it is (`check_born_ids`, `kept_trajectory`)
+    row of text       played through the rollout loop (`text_rollout.py`)
     pair of text      the prefix is encoded once, each side after it
 
-An SFT row and a rollout of the same trajectory cannot differ by a token: there is no second tokenisation.
+An SFT row and a rollout of the same trajectory cannot differ by a token: there is no second tokenisation. Encoding the
+text of a row that was born with ids may give other ids (a policy samples what no encoder would write), so it is never
+done.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from .text_rollout import play_script, script_of, with_end
 
 @dataclass(frozen=True)
 class PairTrajectories:
-    """The two sides of a pair; the first `n_shared` response tokens, the prefix, are the same in both."""
+    """Two trajectories of a pair; the first `n_shared` response tokens, the prefix, are the same in both."""
 
     chosen: Trajectory
     rejected: Trajectory
@@ -72,7 +74,7 @@ def pair_to_trajectories(record: PairRecord, codec: Codec, prompt_ids: Sequence[
 
 
 def text_ids(record: TextRecord, codec: Codec) -> tuple[int, ...]:
-    """The ids of plain text: those it was born with, or encoded; raises `TokenizerError` as `to_trajectory`."""
+    """Token ids of plain text: those it was born with, or encoded; raises `TokenizerError` as `to_trajectory`."""
     if record.ids is None:
         return tuple(codec.encode(record.text))
     check_born_ids(record, codec)
@@ -127,7 +129,7 @@ def _play_side(
 
 
 def _last_turn(pieces: Pieces) -> str:
-    """What the policy said since the last observation."""
+    """The policy's text since the last observation."""
     text = ""
     for piece in pieces:
         text = "" if piece.role is Role.OBSERVATION else text + piece.text
@@ -135,7 +137,7 @@ def _last_turn(pieces: Pieces) -> str:
 
 
 def _places(name: str, original: Pieces, pieces: Pieces | None = None) -> list[str]:
-    """How messages name each piece; `pieces` are `original` with an opening left out at the front, or put there."""
+    """Names of the pieces in messages; `pieces` are `original` with an opening left out at the front, or put there."""
     count = len(original if pieces is None else pieces)
     return [f"{name}[{max(0, len(original) - count + index)}]" for index in range(count)]
 
@@ -154,9 +156,7 @@ def _check_protocol(record: CotRecord | CoaRecord | PairRecord, codec: Codec) ->
         )
 
 
-# Ids that a row was born with: kept as they are, once it is certain that they are this tokenizer's.
-#
-# Encoding the text of such a row may give other ids (a policy samples what no encoder would write), so nobody does.
+# ---------------------------------------------------------------------------------------- rows that were born with ids
 
 
 # per codec, because a large vocabulary takes a second to hash; a codec's tokenizer does not change
@@ -192,9 +192,9 @@ def check_prompt(record: CotRecord | CoaRecord | PairRecord, prompt_ids: Sequenc
 
 
 def kept_trajectory(record: CotRecord | CoaRecord | PairRecord, pieces: Sequence[Piece], codec: Codec) -> Trajectory:
-    """Pieces with ids as a trajectory, roles and sources as given.
+    """Build the trajectory of pieces with ids, roles and sources as given.
 
-    What a record does not hold is not told: `counts` are 0, log-probabilities and calls are None, and the stop reason
+    What a record does not hold is left empty: `counts` are 0, log-probabilities and calls are None, and the stop reason
     only says whether there is an answer.
     """
     segments = tuple(Segment(piece.role, piece.source, piece.ids or (), piece.text) for piece in pieces)
@@ -223,13 +223,14 @@ def _ids(record: CotRecord | CoaRecord | PairRecord | TextRecord) -> Iterator[tu
         yield f"piece {index + 1} ({piece.role})", piece.ids or ()
 
 
-# The opening of the thought: written once, by the chat template or by the response.
+# ------------------------------------------------------------------------------------------ the opening of the thought
 #
 #     prompt ends in <think>\n   response <think>\nso ..       ->  so ..             the template wrote it already
-#     prompt does not            response so .. </think> ..     ->  <think>\nso ..    nobody has written it
+#     prompt does not            response so .. </think> ..     ->  <think>\nso ..    neither has written it
 #     anything else                                             ->  as it is
 #
-# Rows that were born with ids are never touched; this is for text that came without the prompt it will follow.
+# Written once, by the chat template or by the response. Rows that were born with ids are never touched; this is for
+# text that came without the prompt it will follow.
 
 
 Pieces = tuple[Piece, ...]
@@ -238,7 +239,7 @@ Pieces = tuple[Piece, ...]
 def with_one_opening(
     pieces: Sequence[Piece], protocol: Protocol, *, opened_by_prompt: bool, responses: Sequence[Sequence[Piece]]
 ) -> Pieces:
-    """Return the beginning of a response with the thought's opening left out, put in front, or as it is.
+    """Give a response exactly one opening of the thought: its pieces with the tag left out, put in front, or as it is.
 
     `responses` are the whole responses that begin with `pieces`: one, or the two sides of a pair, which must agree.
     """

@@ -1,8 +1,10 @@
-"""Files of records: JSON lines and parquet by suffix, ids unique over all files, written whole or not at all.
+"""Read and write files of training records: JSON lines or parquet by suffix, ids unique, whole or not at all; shards.
 
     records  ──write_records──>  stage2.parquet | stage2.jsonl  ──read_records──>  the same records
+    shards   coa.parquet, or coa-00000-of-00003.parquet  coa-00001-of-00003.parquet  coa-00002-of-00003.parquet
 
-What a row looks like is told in `row_format.py`.
+The format of a row is in `row_format.py`; the parquet side in `parquet.py`; shards are written in
+`lab.synthesize.data_set`.
 """
 
 from __future__ import annotations
@@ -19,11 +21,9 @@ from .parquet import read_parquet, write_parquet
 from .records import Record
 from .row_format import record_of_row, row_of_record
 
-# Records as JSON lines: one row a line, so that a bad one is found by its line number.
-
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, Record]]:
-    """Yield each record with its place, "file.jsonl:12"; empty lines are skipped.
+    """Read records from JSON lines, each with its place, "file.jsonl:12"; empty lines are skipped.
 
     Raises `DataError` naming file, line and field.
     """
@@ -35,7 +35,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, Record]]:
 
 
 def json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield what stands on each line with its place; raises `DataError` for a line that is not JSON in UTF-8."""
+    """Read the JSON value of each line, with its place; raises `DataError` for a line that is not JSON in UTF-8."""
     with path.open("rb") as file:  # str.splitlines would also split at U+2028, which JSON may hold
         for number, line in enumerate(file, 1):
             if line.strip():
@@ -122,7 +122,7 @@ def _read(paths: Iterable[Path]) -> Iterator[Record]:
 
 
 class _Checked:
-    """Rows of records, each checked when it is asked for; `places` tells which record had which id."""
+    """Rows of records, each checked when it is asked for; `places` maps ids to the records that had them."""
 
     def __init__(self, records: Iterable[Record]) -> None:
         self._records = records
@@ -157,31 +157,27 @@ def _check_exists(path: Path) -> None:
     raise DataError(f"{path}: no such file{nearest(path.name, beside)}")
 
 
-# How the files of a data set are called: one file, or shards that are numbered and know how many they are.
-#
-#     coa.parquet        coa-00000-of-00003.parquet   coa-00001-of-00003.parquet   coa-00002-of-00003.parquet
-#
-# Readers take a list of files (`files.read_records`); writing shards is `synthesis.shards`' business.
+# ------------------------------------------------------------------------------------------- names of files and shards
 
 
 _SHARD = re.compile(r"(?P<name>.+)-(?P<number>\d{5,})-of-(?P<count>\d{5,})(?P<suffix>\.\w+)")
 
 
 def shard_names(name: str, count: int, suffix: str) -> list[str]:
-    """The names of a set of `count` files in order; a single one has no number."""
+    """Names of a set of `count` shards in order; a single file has no number."""
     if count == 1:
         return [f"{name}{suffix}"]
     return [f"{name}-{number:05d}-of-{count:05d}{suffix}" for number in range(count)]
 
 
 def set_name(file: str) -> tuple[str, str]:
-    """The set's name and suffix of a file's name, whether it is a shard or not."""
+    """Name and suffix of the data set that a file name belongs to, whether it is a shard or not."""
     shard = _SHARD.fullmatch(file)
     return (shard["name"], shard["suffix"]) if shard else (Path(file).stem, Path(file).suffix)
 
 
 def find_set(folder: Path, name: str, suffix: str) -> tuple[Path, ...]:
-    """The file `name` or all its shards, in order; () when there is neither.
+    """Find the file `name` or all its shards, in order; () when there is neither.
 
     Raises `DataError` naming the folder when a shard is missing, or when the set is there twice.
     """

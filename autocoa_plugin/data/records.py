@@ -1,4 +1,4 @@
-"""What a row of training data is, before any tokenizer has seen it, or with the ids it was born with.
+"""Training records for supervised fine-tuning: CoT, CoA, pairs and text, as text or with the ids they were born with.
 
     CotRecord    prompt, thought .. answer                                       no tool
     CoaRecord    prompt, thought, action, observation, thought .. answer         trajectory
@@ -6,7 +6,7 @@
                                  └─ rejected
     TextRecord   plain text, replayed so that earlier skills are kept
 
-Reading and writing files is `files.py`'s business, turning a record into a `Trajectory` that of `play.py`.
+Files are read and written in `record_files.py`; a record is turned into a `Trajectory` in `play.py`.
 Source: AutoCoA (arXiv:2503.06580), section 3.2.1: CoT data, CoA data, CoT+A pairs.
 """
 
@@ -57,10 +57,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class _Prompted:
-    """What every record with a prompt has.
+    """Fields of every record with a prompt.
 
     The prompt is `messages`, or `prompt_ids` where the row was born with ids. `tokenizer` is the fingerprint
-    (`tokenizer_check.fingerprint`) of the tokenizer that made the ids. `golds` are accepted answers, `meta` is free.
+    (`tokenization.fingerprint`) of the tokenizer that made the ids. `golds` are accepted answers, `meta` is free.
     Raises `DataError` that begins with the field's name.
     """
 

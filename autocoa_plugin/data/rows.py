@@ -1,4 +1,4 @@
-"""From a trajectory to the two lists that supervised training needs: input ids, and how much each counts.
+"""SFT rows: input ids and loss weights of a trajectory, fitted to a length; and the mix of CoT and CoA rows.
 
     role          prompt  thought  action  observation  thought  answer
     masked        0 0 0   1 1 1 1  1 1 1   0 0 0 0 0 0  1 1 1 1  1 1 1    stage 2: how to act
@@ -112,7 +112,7 @@ def _without_first(weights: tuple[float, ...]) -> tuple[float, ...]:
     return (0.0, *weights[1:]) if weights else ()
 
 
-# Which rows are taken, so that kinds stand in a given ratio (the paper's 5,000 CoA : 1,000 CoT).
+# ---------------------------------------------------------------- the mix of kinds (the paper's 5,000 CoA : 1,000 CoT)
 
 
 def check_mix(mix: Mapping[str, float]) -> None:

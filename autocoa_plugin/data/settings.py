@@ -1,4 +1,7 @@
-"""The key `autocoa:` of a supervised recipe as a frozen dataclass; verl's keys stay verl's (invariant 10)."""
+"""Settings of the supervised stages under a recipe's key `autocoa:`; verl's keys stay verl's (invariant 10).
+
+No torch here: settings are checked before anything heavy is imported.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from .rows import Overlong, check_mix, observation_weight
 
 @dataclass(frozen=True)
 class SftSettings:
-    """How records become rows.
+    """Settings of supervised data: how records become rows.
 
     `observation_loss`: "masked" (stage 2), "trained" (stage 3), or a weight from 0 to 1 between them. `overlong`: what
     happens to a row longer than data.max_length (`rows.fit`). `mix`: shares by kind of record, such as
@@ -50,14 +53,9 @@ def load_sft_settings(mapping: Mapping[str, Any], *, where: str = "autocoa") -> 
     return from_mapping(SftSettings, mapping, where=where)
 
 
-# The settings of stage 1, `autocoa.contrastive` of a recipe; what they mean is in `losses.contrastive_loss`.
-#
-# No torch here: settings are checked before anything heavy is imported.
-
-
 @dataclass(frozen=True)
 class ContrastiveConfig:
-    """The contrastive loss, what is mixed into its batches, and the alarm against its collapse.
+    """Settings of stage 1, `autocoa.contrastive`: the loss (`losses.contrastive_loss`), its replay rows, the alarm.
 
     - `alpha`: weight of -P(chosen), which keeps the chosen side likely (paper: 0.2). `beta`, `margin`: the logistic
       term is -log sigmoid(beta * (P(chosen) - P(rejected) - margin)). `normalise`: P is the mean log-probability of a

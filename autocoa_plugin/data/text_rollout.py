@@ -1,9 +1,14 @@
-"""Rows of text played through the rollout loop, so that ids, roles and mask are those a rollout would have.
+"""Play rows of text through the rollout loop, so that ids, roles and mask are those a rollout would have.
+
+    pieces   thought action │ observation │ thought action │ observation │ thought answer
+    turns    ────── 0 ───────              ────── 1 ───────               ────── 2 ──────
+    bodies                    ───── 0 ────                   ───── 1 ────
 
     script  ──encode──>  turns of ids  ──loop.rollout──>  Trajectory  ──compare──>  the roles of the record
 
-Turns play the policy, recorded bodies the environment. What the loop would not do with this text (answer an action
-outside the thought, for one) shows as a difference, which refuses the row.
+Turns play the policy, recorded bodies the environment. A row that no rollout could have written is refused as far as
+its text can tell when the script is made (`script_of`); what the loop would not do with it (answer an action outside
+the thought, for one) shows as a difference when the script is played, and refuses the row, too.
 """
 
 from __future__ import annotations
@@ -40,7 +45,7 @@ Ids = list[int]
 
 @dataclass(frozen=True)
 class Played:
-    """A trajectory, and where each turn began: `turn_starts[i]` response tokens stood before turn i."""
+    """Trajectory that was played, and where each turn began: `turn_starts[i]` response tokens stood before turn i."""
 
     trajectory: Trajectory
     turn_starts: tuple[int, ...]
@@ -110,8 +115,8 @@ def _compare(trajectory: Trajectory, script: Script, codec: Codec) -> None:
                 raise DataError(f"action {number}: a rollout answers it with the notice {notice!r}, got {body!r:.60}")
     seen, expected = _roles(script.pieces, codec), _roles(trajectory.segments, codec)
     if seen != expected:
-        told, played = (", ".join(roles) or "none" for roles in (seen, expected))
-        raise DataError(f"its roles are {told}; a rollout of the same text has {played}")
+        given, played = (", ".join(roles) or "none" for roles in (seen, expected))
+        raise DataError(f"its roles are {given}; a rollout of the same text has {played}")
 
 
 def _roles(parts: Sequence[Piece] | Sequence[Segment], codec: Codec) -> list[Role]:
@@ -127,19 +132,12 @@ def _is_silent(text: str, ends: Sequence[str]) -> bool:
     return not text.strip()
 
 
-# A row of text as a script: what the policy says in each turn, and what answers it.
-#
-#     pieces   thought action │ observation │ thought action │ observation │ thought answer
-#     turns    ────── 0 ───────              ────── 1 ───────               ────── 2 ──────
-#     bodies                    ───── 0 ────                   ───── 1 ────
-#
-# A row that no rollout could have written is refused here as far as its text can tell; the rest shows when the script
-# is played (`text_rollout.py`).
+# ------------------------------------------------------------------------------------------- a row of text as a script
 
 
 @dataclass(frozen=True)
 class Script:
-    """N + 1 turns, N observation bodies (without tags), and the pieces they were made of.
+    """Script of a row: N + 1 turns, N observation bodies (without tags), and the pieces they were made of.
 
     `ends_in_action`: the last turn is an action that nothing answers, as in a pair that is only about the decision.
     """
@@ -177,7 +175,7 @@ def script_of(pieces: Sequence[Piece], places: Sequence[str], protocol: Protocol
 
 
 def observation_body(text: str, tool: Tool) -> str | None:
-    """What an observation says between its tags, less the one space that stands on each side; None without tags."""
+    """Body of an observation between its tags, less the one space that stands on each side; None without tags."""
     text = text.strip()
     pair = tool.observation
     if not text.startswith(pair.open) or not text.removeprefix(pair.open).endswith(pair.close):

@@ -1,1 +1,1 @@
-"""Engines: who writes tokens. See `base`."""
+"""Engines, which sample token ids: the protocol (`base`), servers, models in this process, scripts."""

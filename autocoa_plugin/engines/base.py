@@ -1,4 +1,4 @@
-"""Who writes tokens: the one thing the rollout loop asks of a language model.
+"""Engine protocol: sample a continuation of token ids, all that the rollout loop needs of a language model.
 
 Implementations: `scripted` (tests, teachers), `openai_server` (any OpenAI-compatible server that speaks token ids),
 `transformers_local` (a Hugging Face model in this process), `verl_adapters.engine` (verl's rollout server).
@@ -15,7 +15,7 @@ from ..errors import ConfigError
 
 
 class FinishReason(StrEnum):
-    """Why the engine stopped sampling. Engines that cannot tell stop from length say STOP; the loop looks itself."""
+    """Reason why sampling ended. Engines that cannot tell stop from length say STOP; the loop looks itself."""
 
     STOP = "stop"  # end-of-sequence or a stop string
     LENGTH = "length"
@@ -24,7 +24,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample one turn.
+    """Sampling parameters of one turn.
 
     `options` goes to the engine as it is (top_p, top_k, seed, repetition_penalty, ...). `forbidden` are texts that must
     not be sampled, such as an action's opening tag: the token that would complete one is not taken.
@@ -42,7 +42,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Generation:
-    """What one call sampled: `ids` and, where known, one log-probability (nats) per id."""
+    """Sampled tokens of one call: `ids` and, where known, one log-probability (nats) per id."""
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...] | None

@@ -1,4 +1,4 @@
-"""Is this the folder of a Hugging Face model, and if not, which one was meant?"""
+"""Load a Hugging Face model and its tokenizer from a folder; a wrong folder is refused with the nearest right one."""
 
 from __future__ import annotations
 

@@ -1,8 +1,14 @@
-"""Any OpenAI-compatible completions server that speaks token ids, such as `vllm serve`.
+"""Engine over an OpenAI-compatible completions server that speaks token ids, such as `vllm serve`; streaming included.
 
 Ids in (`prompt` as a list of ints) and ids out (`return_token_ids`, vLLM >= 0.10.2). A server that answers with text
 only would force us to re-encode what was sampled, which invariant 1 forbids: it is refused with a clear error.
-How requests travel, fail and are tried again is `openai_transport`.
+A completion may come in pieces (server-sent events); they are put together to the answer that would have come whole:
+
+    data: {"choices": [{"token_ids": [5], ...}]}                          ──add──> [5]
+    data: {"choices": [{"token_ids": [6, 7], "finish_reason": "stop"}]}   ──add──> [6, 7]
+    data: [DONE]                           ──answer──> {"choices": [{"token_ids": [5, 6, 7], ...}]}
+
+How requests travel, fail and are tried again is in `openai_transport`.
 """
 
 from __future__ import annotations
@@ -41,8 +47,8 @@ class OpenAIServerEngine:
     it with `aclose`. It belongs to the event loop that first used it. `timeout_s` bounds one request, waiting for a
     free connection excepted; `max_attempts` counts the tries of a request that failed on the way (connection errors,
     HTTP 429 and 5xx), with pauses of at most `max_pause_s` between them unless the server asks for longer ones
-    (`openai_patience`). Log-probabilities are the server's: vLLM reports them before the temperature unless it is
-    started with `--logprobs-mode processed_logprobs`.
+    (`openai_transport.Tries`). Log-probabilities are the server's: vLLM reports them before the temperature unless it
+    is started with `--logprobs-mode processed_logprobs`.
     """
 
     def __init__(
@@ -99,7 +105,7 @@ class OpenAIServerEngine:
     async def stream(
         self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling, on_ids: OnIds
     ) -> Generation:
-        """Sample one turn and tell `on_ids` its ids as the server streams them.
+        """Sample one turn and call `on_ids` with its ids as the server streams them.
 
         Raises what `generate` raises, and `EngineError` when the stream breaks off.
         """
@@ -179,20 +185,20 @@ class OpenAIServerEngine:
         return Generation(tuple(ids), self._logprobs(choice, len(ids)), reason, info)
 
     def _logprobs(self, choice: dict[str, Any], n_ids: int) -> tuple[float, ...] | None:
-        told = choice.get("logprobs")
-        if not told:
+        reported = choice.get("logprobs")
+        if not reported:
             return None
         try:
-            values = told["token_logprobs"]
+            values = reported["token_logprobs"]
             logprobs = tuple(0.0 if value is None else float(value) for value in values)
         except (KeyError, TypeError, ValueError) as error:
-            raise EngineAnswerError(f"{self.base_url} gave log-probabilities {str(told)[:200]}") from error
+            raise EngineAnswerError(f"{self.base_url} gave log-probabilities {str(reported)[:200]}") from error
         if len(logprobs) != n_ids:
             raise EngineAnswerError(f"{self.base_url} gave {len(logprobs)} log-probabilities for {n_ids} token ids")
         return logprobs
 
     def _check_forbidden(self, choice: dict[str, Any], sampling: Sampling) -> None:
-        """Tokens may spell a text in a way that the server's list does not hold."""
+        """Raise `EngineAnswerError` for a forbidden text: tokens may spell it in a way unknown to the server."""
         text = str(choice.get("text"))
         for each in sampling.forbidden:
             if each in text:
@@ -214,12 +220,7 @@ class OpenAIServerEngine:
             raise EngineError(f"{self.base_url} left a prompt token out of prompt_logprobs: {error!r}") from error
 
 
-# A completion that comes in pieces (server-sent events), put together to the answer that would have come whole.
-#
-# data: {"choices": [{"token_ids": [5], ...}]}   ──add──> [5]     whom the ids are told is `streaming`'s business
-# data: {"choices": [{"token_ids": [6, 7], "finish_reason": "stop"}]}
-# data: [DONE]                                    ──answer──> {"choices": [{"token_ids": [5, 6, 7], ...}]}
-
+# ---------------------------------------------------------------------------------------- streams (server-sent events)
 
 _DATA, _DONE = b"data:", b"[DONE]"
 _IGNORED = (b":", b"event:", b"id:", b"retry:")
@@ -250,7 +251,7 @@ def _parse(url: str, line: bytes, content: bytes) -> dict[str, Any]:
 
 
 class StreamedCompletion:
-    """The pieces of one completion so far."""
+    """Collects the pieces of one streamed completion."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -1,11 +1,15 @@
-"""Requests to an OpenAI-compatible server: tried again when they failed on the way, and errors said in one sentence.
+"""HTTP requests to an OpenAI-compatible server: retries with Retry-After, one budget per server, errors in a sentence.
 
-    no connection, HTTP 429, 5xx   tried again after pauses (`openai_patience`), then EngineError with the last words
+    no connection, HTTP 5xx        tried again: this request waits, the others do not
+    HTTP 429, 503, Retry-After     tried again: the server is busy, so no request of ours goes out before the moment it
+                                   named, or after a growing pause
     no answer in time              EngineError at once: a slow server is not helped by more requests
     HTTP 4xx, no JSON object       EngineError that shows what came
 
-What is asked and what the answer means is `openai_server` (completions, ids in and out) and
-`environments.author_chat` (chat completions, text).
+A request gives up after `max_attempts` failures, with the last words of the server. One that was turned away while
+others were answered has not failed: the server serves as fast as it can. Clients that failed together come back apart.
+Bodies and answers are left to the callers: `openai_server` (completions, ids in and out) and
+`environments.authors.ChatAuthor` (chat completions, text).
 """
 
 from __future__ import annotations
@@ -37,9 +41,9 @@ class OpenAITransport:
 
     It belongs to the event loop that first used it; close it with `aclose`. `timeout_s` bounds one request, waiting for
     a free one of the `max_in_flight` connections excepted. What failed on the way is tried again, after pauses of at
-    most `max_pause_s` or as long as the server asks for (`timeout_s` at most): `max_attempts` tries in all, as
-    `openai_patience` counts them. A server that dislikes one of the `exact` fields, or "prompt", cannot take or give
-    token ids, or forbid texts.
+    most `max_pause_s` or as long as the server asks for (`timeout_s` at most): `max_attempts` tries in all, as `Tries`
+    counts them. A server that dislikes one of the `exact` fields, or "prompt", cannot take or give token ids, or forbid
+    texts.
     """
 
     def __init__(
@@ -219,21 +223,14 @@ def _proxy(url: str) -> str | None:
     return None if proxy_bypass(server.hostname or "") else getproxies().get(server.scheme)
 
 
-# When a server that failed may be asked again; one `Patience` for all requests to a server.
-#
-#     HTTP 429, 503, Retry-After   the server is busy: nobody asks before the moment it named, or after a growing pause
-#     HTTP 5xx, no connection      this request waits, the others do not
-#
-# A request gives up after `max_attempts` failures. One that was turned away while others were answered has not failed:
-# the server serves as fast as it can.
-
+# -------------------------------------------------------------------------------------- retries, one budget per server
 
 _BUSY = (429, 503)
 _MOST_TURNS = 50  # times max_attempts: even a server that answers others cannot turn one request away for ever
 
 
 class Patience:
-    """What all requests to the server at `url` know of it.
+    """Retry budget and "busy until" shared by all requests to the server at `url`.
 
     `max_pause_s` bounds a pause that the server did not ask for; one it asks for may last `longest_s`, else it failed.
     """
@@ -245,7 +242,7 @@ class Patience:
 
 
 class Tries:
-    """The tries of one request."""
+    """Attempts of one request: when it may be sent, and when it has failed for good."""
 
     def __init__(self, patience: Patience) -> None:
         self._patience, self._answered_before = patience, patience.answered
@@ -253,12 +250,13 @@ class Tries:
         self._not_before = 0.0
 
     async def wait(self) -> None:
-        """Wait until this request may be sent: others may push the moment on meanwhile."""
+        """Wait until this request may be sent."""
+        # a loop, because other requests may push the moment on meanwhile
         while (left_s := max(self._not_before, self._patience.busy_until) - time.monotonic()) > 0:
             await asyncio.sleep(left_s * random.uniform(1.0, 1.1))  # not all at once
 
     def succeeded(self) -> None:
-        """The server answered, whatever it said."""
+        """Note that the server answered, whatever it said."""
         self._patience.answered += 1
 
     def failed(self, problem: str, status: int | None = None, asked_s: float | None = None) -> None:
@@ -282,17 +280,11 @@ class Tries:
             patience.busy_until = max(patience.busy_until, self._not_before)
 
 
-# How long to wait before a server is asked again, for every client of ours.
-#
-# A server may say so itself (Retry-After); otherwise pauses grow from try to try, and clients that failed together come
-# back apart. How often to try, and what a failure is, is for the clients to say.
-
-
 _FIRST_PAUSE_S = 0.2
 
 
 def growing_pause_s(failures: int, max_pause_s: float) -> float:
-    """Seconds to wait after so many failures (1 is the first): twice as long each time, at most `max_pause_s`."""
+    """Exponential backoff with jitter, in seconds, after so many failures (1 is the first), at most `max_pause_s`."""
     longest = min(max_pause_s, _FIRST_PAUSE_S * 2 ** min(failures - 1, 30))
     return random.uniform(longest / 2, longest)
 

@@ -1,4 +1,4 @@
-"""An engine that samples from a script: shipped, so that users test as we do."""
+"""Scripted engine for tests and teachers: plays given turns; shipped, so that users test as we do."""
 
 from __future__ import annotations
 

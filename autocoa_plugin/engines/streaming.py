@@ -1,4 +1,4 @@
-"""Ids that are told while a turn is still being sampled, for whoever watches; the turn itself stays what it is.
+"""Streaming of token ids while a turn is still being sampled, for a screen or a log; the turn itself stays what it is.
 
 loop ──generate──> StreamingEngine ──stream──> engine that streams        on_ids(ids), on_ids(ids), ... Generation
                           └────generate──> engine that does not           on_ids(all ids)             Generation
@@ -12,17 +12,17 @@ from typing import Protocol, runtime_checkable
 from .base import Engine, Generation, Sampling
 
 OnIds = Callable[[Sequence[int]], object]
-"""Is told the next ids of a turn, in the event loop, in order; all calls of a turn together are its ids."""
+"""Callback with the next ids of a turn, in the event loop, in order; all calls of a turn together are its ids."""
 
 
 @runtime_checkable
 class Streams(Protocol):
-    """An engine that can tell ids while it samples."""
+    """An engine that can report ids while it samples."""
 
     async def stream(
         self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling, on_ids: OnIds
     ) -> Generation:
-        """Sample one turn as `Engine.generate` does, and tell `on_ids` the sampled ids as they come.
+        """Sample one turn as `Engine.generate` does, and call `on_ids` with the sampled ids as they come.
 
         When the caller is cancelled, sampling ends within a token or two. Raises what `generate` raises.
         """
@@ -30,7 +30,7 @@ class Streams(Protocol):
 
 
 class StreamingEngine:
-    """Passes turns on to `engine` and tells `on_ids` their ids: as they are sampled, or all at once at the end."""
+    """Passes turns on to `engine` and their ids to `on_ids`: as they are sampled, or all at once at the end."""
 
     def __init__(self, engine: Engine, on_ids: OnIds) -> None:
         self.max_context_tokens = engine.max_context_tokens

@@ -1,4 +1,4 @@
-"""One batch of turns through a Hugging Face model: padded on the left, every row with limits of its own.
+"""Batched sampling with a Hugging Face model: padded on the left, every row with limits of its own.
 
     row 0   · · · · p p p   a a a a <stop>            -> 5 ids
     row 1   p p p p p p p   b b <eos> x x             -> 3 ids: x is what `model.generate` adds to a row that has ended
@@ -6,6 +6,11 @@
 
 `model.generate` runs the model and its cache; which token is taken, and whether it is a row's last, is decided here.
 The model's generation_config.json is left out, as in verl's rollouts: a policy is sampled as it was asked to be.
+Calls that wait at the same time are gathered into batches for one worker thread (`BatchQueue`):
+
+    ask ──┐
+    ask ──┼──> waiting ──> one batch in a thread ──> one answer each
+    ask ──┘       calls that arrive while the thread is at work wait for the next batch
 """
 
 from __future__ import annotations
@@ -53,7 +58,7 @@ def sample_batch(
 
 @contextmanager
 def _own_generation_config(model: Any) -> Iterator[None]:
-    """Hide the model's defaults: `generate` takes from them what it was not told (repetition_penalty, ...)."""
+    """Hide the model's defaults, from which `generate` takes what it was not given (repetition_penalty, ...)."""
     from transformers import GenerationConfig
 
     theirs, model.generation_config = model.generation_config, GenerationConfig()
@@ -65,7 +70,7 @@ def _own_generation_config(model: Any) -> Iterator[None]:
 
 @dataclass
 class _Row:
-    """What one row has sampled; `reason` is None while it goes on."""
+    """Sampled tokens of one row; `reason` is None while it goes on."""
 
     request: Request
     generator: Any = None
@@ -163,19 +168,12 @@ def _generator(seed: int | None, device: Any) -> Any:
     return None if seed is None else torch.Generator(device=device).manual_seed(seed)
 
 
-# Gathers calls that wait at the same time into batches for one worker thread.
-#
-# ask ──┐
-# ask ──┼──> waiting ──> one batch in a thread ──> one answer each
-# ask ──┘       calls that arrive while the thread is at work wait for the next batch
-
-
 Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 
 class BatchQueue(Generic[Asked, Answer]):
-    """Calls `work(batch)`, which returns one answer per request, in a thread; for one event loop at a time.
+    """Batching queue: calls `work(batch)`, one answer per request, in a thread; for one event loop at a time.
 
     A batch leaves with at most `max_batch` requests, when the thread is free and none has come for `max_wait_s`.
     """
@@ -237,20 +235,17 @@ def _as_engine_error(error: Exception, rows: int) -> Exception:
     return engine_error
 
 
-# One turn that a model in this process is asked for, and the distribution it is to be drawn from.
-
-
 OPTIONS = ("top_k", "top_p", "seed")
 
 
 @dataclass(frozen=True)
 class Request:
-    """One turn that is asked for.
+    """Request for one turn: prompt ids, limits, and the distribution to draw from.
 
     `temperature` 0 is greedy. `top_k` keeps that many tokens (0 or -1: all), `top_p` the smallest set with this
-    probability; `seed` makes the row independent of whatever else is sampled. `on_token` is told each token in the
-    model's thread, and returns False when nobody waits for the turn any more. No token completes one of the `forbidden`
-    texts. Raises `ConfigError` for other options.
+    probability; `seed` makes the row independent of whatever else is sampled. `on_token` is called with each token in
+    the model's thread, and returns False when the caller has gone. No token completes one of the `forbidden` texts.
+    Raises `ConfigError` for other options.
     """
 
     ids: tuple[int, ...]

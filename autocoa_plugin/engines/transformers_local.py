@@ -1,10 +1,13 @@
-"""A Hugging Face model in this process as an engine: no server, for laptops, small models and tests.
+"""Engine over a Hugging Face model in this process: no server, for laptops, small models and tests.
 
-    generate ──> queue ──> one batch in a thread (`local_batch.py`) ──> one Generation each
-    log_probs ─> queue ──> one batch in a thread (`local_score.py`) ──> one log-probability per token each
+    generate ──> queue ──> one batch in a thread (`transformers_batch.sample_batch`) ──> one Generation each
+    log_probs ─> queue ──> one batch in a thread (`score_batch`) ──────────────────────> one log-probability per token
 
-How calls become batches is told in `local_queue.py`. A batch lasts as long as its longest row, so a server with
-continuous batching is faster for anything large.
+    ids      p p p o o o o        scores: one forward pass, nothing is sampled; here start = 3
+    scored         ^ ^ ^ ^        log P(o_t | everything before it), at temperature 1
+
+How calls become batches is in `transformers_batch.BatchQueue`. A batch lasts as long as its longest row, so a server
+with continuous batching is faster for anything large.
 """
 
 from __future__ import annotations
@@ -28,8 +31,8 @@ class TransformersEngine:
 
     Calls are gathered into batches of at most `max_batch` rows: a batch leaves when the model is free and no call has
     come for `max_wait_s`. A row ends at the tokenizer's and the model's end-of-sequence ids and at `end_ids`. Sampling
-    options are top_k, top_p and seed; what log-probabilities mean is told at `local_batch.sample_batch`. The model is
-    put into evaluation mode and must not be changed while a call runs. One event loop at a time.
+    options are top_k, top_p and seed; which log-probabilities are reported is said at `sample_batch`. The model is put
+    into evaluation mode and must not be changed while a call runs. One event loop at a time.
     """
 
     def __init__(
@@ -77,16 +80,16 @@ class TransformersEngine:
     async def stream(
         self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling, on_ids: OnIds
     ) -> Generation:
-        """Sample one turn and tell `on_ids` each id when it is sampled; raises what `generate` raises."""
+        """Sample one turn and call `on_ids` with each id when it is sampled; raises what `generate` raises."""
         request, loop, left = self._request(ids, max_tokens, stop, sampling), asyncio.get_running_loop(), []
 
-        def tell(token: int) -> bool:
+        def report(token: int) -> bool:
             if not left:
                 loop.call_soon_threadsafe(on_ids, (token,))
             return not left
 
         try:
-            return await self._sampled.ask(replace(request, on_token=tell))
+            return await self._sampled.ask(replace(request, on_token=report))
         finally:
             left.append(True)  # a caller that was cancelled does not let the model go on to the end of its turn
 
@@ -129,18 +132,12 @@ def _end_ids(model: Any, tokenizer: Any) -> Iterable[int]:
         yield from found if isinstance(found, list | tuple) else () if found is None else (found,)
 
 
-# How likely a Hugging Face model finds given tokens: one forward pass, nothing is sampled.
-#
-# ids      p p p o o o o        start = 3
-# scored         ^ ^ ^ ^        log P(o_t | everything before it), at temperature 1
-
-
 _MAX_LOGITS = 250_000_000  # 1 GB in float32: a vocabulary of 150,000 and long contexts would fill any memory
 
 
 @dataclass(frozen=True)
 class ScoreRequest:
-    """Ids of which those from position `start` on are to be scored; raises `EngineError` when none stands before."""
+    """Request to score the ids from position `start` on; raises `EngineError` when none stands before."""
 
     ids: tuple[int, ...]
     start: int

@@ -1,1 +1,1 @@
-"""Environments: who answers an action. See `base`."""
+"""Environments, which answer actions: the protocol (`base`), tools, world model, router, cassette, scripts."""

@@ -1,11 +1,13 @@
-"""Who writes imagined observations: `autocoa.world_model.author`.
+"""World-model authors: the language models that write imagined observations, by `autocoa.world_model.author`.
 
     self     OwnAuthor     the policy itself, on the engine of the rollout: the paper's world model
     frozen   FrozenAuthor  another checkpoint with the policy's tokenizer on a server of its own: ids in, ids out
     model    ChatAuthor    any chat model with a prompt: text
 
-None of them is shown the rollout's metadata; the chat model sees the query alone. What is kept of their work is told in
-`repair.py`.
+None of them is shown the rollout's metadata; the chat model sees the query alone: neither the question nor the rollout
+leaves this process, so nothing that could hold the gold answer does. What they write is cut in `repair.py`.
+
+The servers of `frozen` and `model` are connected at the first observation, once per event loop (`PerLoop`).
 """
 
 from __future__ import annotations
@@ -61,23 +63,23 @@ class OwnAuthor:
         return await context.engine.generate(ids, max_tokens=max_tokens, stop=stop, sampling=sampling)
 
 
-# What an author that samples ids is given: where to go on, and how to sample.
+# --------------------------------------------------------- prompt ids and sampling parameters of imagined observations
 
 
 def imagination_ids(action: Action, context: Context) -> list[int]:
-    """The rollout so far and the opening of the observation, as the loop will append it."""
+    """Prompt ids of an imagined observation: the rollout so far and the opening tag, as the loop will append it."""
     head, _ = context.codec.observation_frame(context.codec.protocol.tool(action.tool))
     return [*context.ids, *head.ids]
 
 
 def imagination_sampling(settings: WorldModelSettings, rollout: Sampling) -> Sampling:
-    """The sampling of the rollout, changed by the temperature, top_p and top_k that the settings name."""
+    """Sampling parameters of an imagined observation: the rollout's, changed where the settings name others."""
     temperature = rollout.temperature if settings.temperature is None else settings.temperature
     return Sampling(temperature, {**rollout.options, **truncation(settings)})
 
 
 def truncation(settings: WorldModelSettings) -> dict[str, float | int]:
-    """top_p and top_k where they cut anything off: engines that do not know them are not asked for nothing."""
+    """Sampling options top_p and top_k, only where they cut anything off: not every engine knows them."""
     options: dict[str, float | int] = {}
     if settings.top_p != 1.0:
         options["top_p"] = settings.top_p
@@ -86,11 +88,7 @@ def truncation(settings: WorldModelSettings) -> dict[str, float | int]:
     return options
 
 
-# Any OpenAI-compatible chat model as the author of observations: it is shown the query, and its text is injected.
-#
-# The prompt holds the query and the protocol's document format and nothing else: neither the question nor the rollout
-# nor its metadata leave this process, so nothing that could hold the gold answer does.
-
+# ------------------------------------------------------------------------------------ author=model: a chat model, text
 
 _QUERY, _FORMAT = "{query}", "{format}"
 _FORMAT_SHOWN = [("title", "text"), ("title", "text")]
@@ -98,8 +96,9 @@ _THOUGHT_END = "</think>"
 
 
 class ChatAuthor:
-    """The chat model `settings.model` at `settings.url`, or the only one there, with a prompt of `prompts.py`.
+    """Chat-model author: `settings.model` at `settings.url`, or the only one there, with a prompt of `prompts.py`.
 
+    The prompt holds the query and the protocol's document format and nothing else; the text is injected.
     Raises `ConfigError` for an unknown prompt, or one that does not say where the query stands.
     """
 
@@ -149,7 +148,7 @@ class ChatAuthor:
 
 
 class ServedModel:
-    """A model's name and the way to its server."""
+    """Name of a served model, and the connections to its server."""
 
     def __init__(self, name: str, transport: OpenAITransport) -> None:
         self.name, self.transport = name, transport
@@ -160,7 +159,8 @@ class ServedModel:
 
 
 def spell_prompt(prompt: str, action: Action, protocol: Protocol) -> str:
-    """Put the document format, then the query into a prompt: what a query says is never read as a place to fill."""
+    """Put the document format, then the query into a prompt."""
+    # in this order, and by partition: a query that says "{format}" or "{query}" is never read as a place to fill
     before, _, after = prompt.replace(_FORMAT, protocol.spell_documents(_FORMAT_SHOWN)).partition(_QUERY)
     return f"{before}{action.parameters}{after}"
 
@@ -186,18 +186,18 @@ def _read(url: str, answer: dict[str, Any]) -> str:
     return text
 
 
-# A frozen checkpoint as the author of observations: ids go to its own server, sampled ids come back.
-#
-# Its ids mean what the policy's mean only if both have one tokenizer, so the server is asked once, on connecting, to
-# spell ids of the policy: the tags, the end of the sequence, and the beginning and end of the rollout at hand.
-
+# ------------------------------------------------------------------------ author=frozen: a checkpoint on a server, ids
 
 _PROBED_IDS = 64
 _SHOWN_CHARS = 120
 
 
 class FrozenAuthor:
-    """A checkpoint with the policy's tokenizer on the server at `settings.url`; connects at the first observation."""
+    """Frozen-checkpoint author on the server at `settings.url`: ids go there, sampled ids come back.
+
+    Its ids mean what the policy's mean only if both have one tokenizer, so the server is asked once, on connecting, to
+    spell ids of the policy: the tags, the end of the sequence, and the beginning and end of the rollout at hand.
+    """
 
     is_own = False
 
@@ -252,7 +252,7 @@ def _room(engine: OpenAIServerEngine, n_ids: int, max_tokens: int) -> int:
 
 
 async def check_tokenizer(engine: OpenAIServerEngine, codec: Codec, ids: Sequence[int]) -> None:
-    """Compare how server and policy spell the tags, the end of the sequence and some of `ids`; white space is ignored.
+    """Check that server and policy spell the tags, the end of the sequence and some of `ids` alike, white space aside.
 
     A server that cannot spell ids (no `/detokenize`) is accepted. Raises `ConfigError` naming the URL and both texts.
     """
@@ -275,14 +275,11 @@ async def check_tokenizer(engine: OpenAIServerEngine, codec: Codec, ids: Sequenc
 
 
 def _letters(text: str) -> str:
-    """What two decoders of one tokenizer agree on: not white space, which some clean up, nor halves of characters."""
+    """Leave out what two decoders of one tokenizer differ in: white space, which some clean up, half characters."""
     return "".join(text.replace("\ufffd", "").split())
 
 
-# One connection per event loop to the server of an author, opened by the first rollout that needs it.
-#
-# A connection belongs to the event loop that opened it, and all rollouts of a loop share it. When it cannot be opened,
-# everybody who waits for it is told so at the same time, and the next one tries again.
+# ------------------------------------------------------------------------------------------ connections per event loop
 
 
 class Closable(typing.Protocol):
@@ -298,7 +295,11 @@ Keeper = AsyncGenerator[Connected, None]
 
 
 class PerLoop(Generic[Connected]):
-    """Holds one connection per event loop, which is closed with the loop."""
+    """One connection per event loop, opened by the first rollout that needs it and closed with the loop.
+
+    A connection belongs to the event loop that opened it, and all rollouts of a loop share it. When it cannot be
+    opened, all that wait for it fail at the same time, and the next one tries again.
+    """
 
     def __init__(self) -> None:
         self._kept: weakref.WeakKeyDictionary[
@@ -335,6 +336,6 @@ async def _first(keeper: Keeper[Connected]) -> Connected:
 
 
 def _look(task: asyncio.Task[Any]) -> None:
-    """Look at a failure that nobody waits for any more, which asyncio would complain about."""
+    """Look at a failure that no rollout waits for any more, which asyncio would complain about."""
     if not task.cancelled():
         task.exception()

@@ -1,7 +1,7 @@
-"""Who answers an action, and the only boundary at which exceptions are caught (invariant 6).
+"""Environment protocol: answer an action with an observation; and the one boundary where tool exceptions are caught.
 
 An environment returns an `Observation` or raises; `answer_safely` turns whatever it raises into a typed observation, so
-that one broken call costs nobody else's rollout and nothing is lost silently.
+that one broken call ends no other rollout and nothing is lost silently (invariant 6).
 """
 
 from __future__ import annotations
@@ -52,25 +52,25 @@ class Observation:
 
 @dataclass
 class Asking:
-    """Whom an environment is asking just now; tells the boundary what failed when no answer comes."""
+    """Progress of an answer: what is being asked just now, and what was spent; read when no answer comes."""
 
     origin: Origin = Origin.REAL
     counts: Counts = field(default_factory=Counts)  # of work done before the failure
     cost: float = 0.0  # money spent before the failure
 
     def begin(self, origin: Origin) -> None:
-        """Say who is asked from here on."""
+        """Note what is asked from here on."""
         self.origin = origin
 
 
 @dataclass(frozen=True)
 class Context:
-    """What an environment may look at while it answers: the ids so far, and how to sample more.
+    """Context of an action, all that an environment may look at: the ids so far, and how to sample more.
 
     `ids` is prompt plus response so far, the action included; `max_tokens` bounds the observation, tags included;
     `metadata` is the caller's ("global_step", "split", "uid", ...) and never holds the gold answer. `action_logprobs`
     are the policy's, in nats, of the action's tokens; None when the engine reports none. `call_index` counts the
-    answered actions before this one. An environment that asks someone else than a real tool says so in `asking`.
+    answered actions before this one. An environment that asks something else than a real tool says so in `asking`.
     """
 
     ids: Sequence[int]

@@ -1,4 +1,4 @@
-"""The real tool on tape: what it answers is recorded, or answered from a record without it.
+"""Cassette environment: record the answers of the real tool on tape, or replay them without it.
 
     record          tool ──> tape ──> policy     the policy reads what is on the tape: the first writer wins
     replay          tape ──> policy              the tool is never built
@@ -8,7 +8,7 @@ Only answers are recorded (found something, found nothing), with those of the to
 replay has a miss in its place. When the tape cannot be written (disk full, locked for longer than 10 s) the action
 fails as a tool does, counted in `tool_errors`: the policy never reads what a replay could not show it, and the notice
 it reads instead is the one that a replay shows for a miss.
-SQLite works in a thread of its own: the event loop goes on. The file itself is `autocoa_plugin.cassette`'s business.
+SQLite works in a thread of its own: the event loop goes on. The file itself is in `autocoa_plugin.cassette`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is kept of an imagined observation: the one place where it is told.
+"""Cut an imagined observation to what may stand in a trajectory: no action, no answer, no text after the closing tag.
 
     Kipling was born in Bombay. </search_result> and so on   1  kept up to the token that completes the closing tag
     Kipling was <begin_search>where</end_search>             2  kept up to the token in which the other tag begins
@@ -31,7 +31,7 @@ _CHARACTER_TOKENS = 4  # a character of UTF-8 is four bytes at most
 
 @dataclass(frozen=True)
 class Repaired:
-    """The kept ids and exactly their text; `counts` has the repair that was needed and the tokens that were cut away.
+    """Kept ids and exactly their text; `counts` has the repair that was needed and the tokens that were cut away.
 
     `is_closed`: the closing tag was written; its token may carry text after it. Nothing is kept of an empty body.
     """
@@ -44,7 +44,7 @@ class Repaired:
 
 @dataclass(frozen=True)
 class Ends:
-    """What ends the body of an observation: strings, its own closing tag `close` among them, and ids."""
+    """Ends of an observation's body: strings, its own closing tag `close` among them, and ids."""
 
     close: str
     strings: re.Pattern[str]

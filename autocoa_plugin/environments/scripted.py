@@ -1,4 +1,4 @@
-"""An environment that answers from a script: for tests, examples and teachers."""
+"""Scripted environment for tests, examples and teachers: answers from a mapping or a function."""
 
 from __future__ import annotations
 

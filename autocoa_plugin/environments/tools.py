@@ -1,4 +1,14 @@
-"""Sends each action to the environment of its tool, so that several tools live side by side."""
+"""Tools of the policy: search and calculator as environments, and the toolbox that sends each action to its tool.
+
+    <begin_search> q </end_search>            Toolbox ──> SearchEnvironment ──> retriever    spelled documents
+    <begin_calculate> 2 * 21 </end_calculate> Toolbox ──> CalculatorEnvironment              42
+
+Ranking belongs to the retriever, spelling to the protocol, failures to the boundary in `base`.
+
+`calculate` evaluates one expression in bounded time and memory. It is own code: the well-kept simpleeval would be a
+dependency of a core that has none, and does not bound what matters here (it admits 4,000,000 ** 4,000,000; its strings,
+names and attributes would have to be switched off one by one).
+"""
 
 from __future__ import annotations
 
@@ -27,16 +37,11 @@ class Toolbox:
         self.stops_at_observation = not tools or any(tool.stops_at_observation for tool in self._tools.values())
 
     async def answer(self, action: Action, context: Context) -> Observation:
-        """Let the tool's environment answer; raises `ToolError` for a tool nobody provides."""
+        """Let the tool's environment answer; raises `ToolError` for a tool that is not provided."""
         if action.tool not in self._tools:
             hint = nearest(action.tool, self._tools)
             raise ToolError(f"no environment answers tool {action.tool!r}{hint}; configured: {sorted(self._tools)}")
         return await self._tools[action.tool].answer(action, context)
-
-
-# The real environment: an action's parameters are a query, the observation spells the retrieved documents.
-#
-# Ranking belongs to the retriever, spelling to the protocol, failures to the boundary in `base`.
 
 
 class CountingRetriever(Protocol):
@@ -48,9 +53,9 @@ class CountingRetriever(Protocol):
 
 
 class SearchEnvironment:
-    """Answers an action with the `top_k` best documents; an empty result is an observation of its own kind.
+    """Search tool: the parameters are a query, the observation spells the `top_k` best documents.
 
-    `price` is money per real call.
+    An empty result is an observation of its own kind. `price` is money per real call.
     """
 
     stops_at_observation = True
@@ -69,11 +74,8 @@ class SearchEnvironment:
         return Observation(body, origin, cost=cost)
 
 
-# The second tool: an action's parameters are an arithmetic expression, the observation is its value.
-
-
 class CalculatorEnvironment:
-    """Answers with the value of the expression; costs nothing and is never cached."""
+    """Calculator tool: the parameters are an arithmetic expression, the observation its value; free, never cached."""
 
     stops_at_observation = True
 
@@ -82,11 +84,7 @@ class CalculatorEnvironment:
         return Observation(calculate(action.parameters), Origin.REAL)
 
 
-# Arithmetic for a policy: one expression in, one number out, in bounded time and memory.
-#
-# Own code: the well-kept simpleeval would be a dependency of a core that has none, and does not bound what matters here
-# (it admits 4,000,000 ** 4,000,000; its strings, names and attributes would have to be switched off one by one).
-
+# ---------------------------------------------------------------------------------------------------------- arithmetic
 
 MAX_CHARS = 200
 MAX_DEPTH = 100  # "1+1+...+1" of 200 characters nests 99 deep

@@ -1,10 +1,10 @@
-"""An environment in which a language model writes the observation, sampled as tokens between the observation's tags.
+"""World model environment: a language model writes the observation, sampled as tokens between the observation's tags.
 
     ids so far ── <search_result> ── author samples ── repair ── </search_result> ── loop goes on
 
-Nothing goes through text: the loop appends the very ids that were sampled (`Observation.generation`). Who the author is
-stands in `authors.py`, what is kept of its work in `repair.py`; an author that cannot say ids gives text, which is
-injected like the text of a tool. Source: AutoCoA (arXiv:2503.06580), simulated environment.
+Nothing goes through text: the loop appends the very ids that were sampled (`Observation.generation`). The language
+models are in `authors.py`, the cutting of what they write in `repair.py`; an author that cannot say ids gives text,
+which is injected like the text of a tool. Source: AutoCoA (arXiv:2503.06580), simulated environment.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_STOPS = 4  # OpenAI's limit, and vLLM's server's; what is not stopped at is
 
 
 class WorldModel:
-    """Answers every action by what `author` imagines within `settings.max_tokens` tokens and `settings.timeout_s`.
+    """World model: `author` imagines every observation, in `settings.max_tokens` tokens and `settings.timeout_s`.
 
     `stops_at_observation` is True: the policy as its own world model is asked for an observation, it never opens one.
     """

@@ -1,1 +1,1 @@
-"""What one does with an agent: prepare data, evaluate, compare, synthesize, look, chat. The core never imports it."""
+"""Tools around an agent: prepare data, evaluate, compare, synthesize, report, explore, chat; the core imports none."""

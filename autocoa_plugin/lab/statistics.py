@@ -1,8 +1,8 @@
-"""How far a mean can be trusted, and whether two runs differ: bootstrap intervals, paired tests, pass@k.
+"""Bootstrap intervals, paired significance tests and pass@k over questions.
 
 Questions are what is drawn: samples of one question are no independent evidence, so they are averaged first
-(cluster bootstrap). What is averaged, and over which questions, is told by `evaluation.measure`,
-`evaluation.comparison` and `scorecard.totals`.
+(cluster bootstrap). What is averaged, and over which questions, is decided in `lab.evaluate.measure`, `lab.compare` and
+`lab.scorecard`.
 
 A share of exactly 0 or 1 has an interval of no width: then look at n (when none of n questions is right, up to about
 3 / n may be hidden). Needs numpy; McNemar's test scipy.

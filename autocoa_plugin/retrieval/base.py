@@ -1,4 +1,4 @@
-"""What every retriever takes and gives: queries in, ranked documents out.
+"""Retriever protocol: queries in, ranked documents out.
 
 Implementations: `index` (embedded, on disk), `client` (HTTP server), `web` (search engine); `cache` wraps any of them.
 How documents are spelled for the policy belongs to the protocol; how failures become observations to the environment.

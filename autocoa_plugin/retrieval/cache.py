@@ -1,4 +1,4 @@
-"""Remembers answers within a process, and asks once for what is asked twice at the same time.
+"""Cache around a retriever, per process, with single flight: equal queries at the same time become one call.
 
 The rollouts of one group start from the same question and often send the same query within milliseconds of one
 another: the first becomes the real call, the others wait for it (single flight). Failures are not remembered.

@@ -1,4 +1,4 @@
-"""`autocoa index build | search` and `autocoa serve`: make an index, look into it, give it to other machines."""
+"""Commands `autocoa index build | search` and `autocoa serve`: make an index, look into it, serve it to others."""
 
 from __future__ import annotations
 

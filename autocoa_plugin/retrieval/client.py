@@ -1,10 +1,18 @@
-"""Asks a retrieval server over HTTP, and turns everything that can go wrong into one of three tool errors.
+"""HTTP client of retrieval servers (Search-R1, FlashRAG): retries, three tool errors, one connection pool per process.
 
     no connection, 5xx, 429   tried again with growing pauses, then ToolUnavailableError
     no answer in time         ToolTimeoutError (not tried again: a slow server is not helped by more requests)
     anything unexpected       ToolResponseError with the first 200 characters of what came
 
-What is said over the wire is `wire`; connections are `pool`.
+Queries and documents are spelled in Search-R1's dialect or that of the AutoCoA release (FlashRAG), POSTed to /retrieve:
+
+    search_r1  {"queries": [q, ...], "topk": k, "return_scores": true}
+               {"result": [[{"document": {"id", "contents"}, "score": s}, ...], ...]}  without scores: [[{"contents"}]]
+    flashrag   {"query": q or [q, ...], "tok_k": k, "return_score": true}              (the field is spelled tok_k)
+               {"documents": [{"id", "contents"}, ...], "scores": [s, ...]}            for a list: a list of these
+
+`server.py` spells its answers with the functions of this file, so the two cannot drift apart.
+Sources: search_r1/search/retrieval_server.py (Search-R1), retrieval_corpus/scripts/run_retrieval_server.py (AutoCoA).
 """
 
 from __future__ import annotations
@@ -135,16 +143,7 @@ def _start(raw: bytes) -> str:
     return repr(raw[: 4 * _SEEN_CHARS].decode("utf-8", "replace")[:_SEEN_CHARS])
 
 
-# How queries and documents are spelled over HTTP: Search-R1's dialect and that of the AutoCoA release (FlashRAG).
-#
-#     search_r1  {"queries": [q, ...], "topk": k, "return_scores": true}
-#                {"result": [[{"document": {"id", "contents"}, "score": s}, ...], ...]}   without scores:
-# [[{"contents"}]]
-#     flashrag   {"query": q or [q, ...], "tok_k": k, "return_score": true}                (the field is spelled tok_k)
-#                {"documents": [{"id", "contents"}, ...], "scores": [s, ...]}              for a list: a list of these
-#
-# Both are POSTed to /retrieve. Client and server share this module, so they cannot drift apart.
-# Sources: search_r1/search/retrieval_server.py (Search-R1), retrieval_corpus/scripts/run_retrieval_server.py (AutoCoA).
+# -------------------------------------------------------------------------------------------------- dialects over HTTP
 
 
 MAX_DOCUMENT_CHARS = 100_000  # far above any observation; a longer document is cut when it is read
@@ -268,7 +267,7 @@ DIALECTS = {
 }
 
 
-# One connection pool per process and event loop, shared by all HTTP clients in it, with a gate per server.
+# -------------------------------------------------------------- connection pool per event loop, with a gate per server
 #
 # aiohttp rather than httpx: at 64 concurrent requests it cost 0.1 ms of processor time per request against 3.1 ms
 # (benchmarks/results/retrieval.md), and those milliseconds are taken from the event loop that drives the rollouts.
@@ -276,7 +275,7 @@ DIALECTS = {
 
 @dataclass
 class Pool:
-    """The session of one event loop and, per URL, the gate that bounds requests in flight."""
+    """Session of one event loop and, per URL, the gate that bounds requests in flight."""
 
     session: aiohttp.ClientSession
     gates: dict[str, asyncio.Semaphore] = field(default_factory=dict)

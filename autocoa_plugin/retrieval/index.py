@@ -1,4 +1,4 @@
-"""The embedded index: BM25 over a folder on disk, searched by tantivy inside this process.
+"""Embedded BM25 index: a folder on disk, searched by tantivy inside this process; its analyzer and its manifest.
 
 Opening maps the files and reads a few kilobytes of each; pages come in as queries touch them and the operating system
 may drop them again, so 21 million passages open in the memory of a few. Building is `index_build`.
@@ -108,7 +108,7 @@ def _shared(folder: Path, built: Manifest | None) -> EmbeddedIndex:
     return EmbeddedIndex(folder)
 
 
-# How passages and queries become terms, and terms a BM25 query.
+# --------------------------------------------------------------------------------- terms of passages, and BM25 queries
 #
 #     "Who is Alû's mother?"  ->  alu, mother     (lower case, no accents, English stems, no stop words)
 #
@@ -139,7 +139,7 @@ def passage_analyzer() -> tantivy.TextAnalyzer:
 
 
 class QueryMaker:
-    """Turns any string into a query."""
+    """Turns any string into a BM25 query."""
 
     def __init__(self) -> None:
         self._schema = schema()
@@ -176,7 +176,7 @@ def _analyzer(*, keep_stop_words: bool) -> tantivy.TextAnalyzer:
     return builder.filter(tantivy.Filter.stemmer("english")).build()
 
 
-# What an index was built from, so that it is built once and found again.
+# -------------------------------------------------------------------------- the manifest: what an index was built from
 
 
 FILE_NAME = "autocoa_index.json"

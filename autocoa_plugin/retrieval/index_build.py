@@ -1,9 +1,10 @@
-"""Builds the embedded index: once, atomically, and safely when several processes ask for it.
+"""Build the embedded index from a corpus file: once, atomically, and safely when several processes ask for it.
 
     folder.lock                    one builder at a time; the others wait and then find the index
     .folder.building-<random>/     written here, renamed to `folder` when complete
 
-A reader therefore sees a whole index or none. Searching belongs to `index`.
+A reader therefore sees a whole index or none. A corpus has one JSON object per line, {"id", "title", "text"} or
+FlashRAG's {"id", "contents"}; lines are streamed, so its size is bounded by the disk. Searching belongs to `index`.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def _building_prefix(folder: Path) -> str:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed builders left; the lock is held, so nobody is building."""
+    """Remove what killed builders left; the lock is held, so no process is building."""
     for leftover in folder.parent.glob(_building_prefix(folder) + "*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -148,15 +149,13 @@ def _put_in_place(building: Path, folder: Path) -> None:
     _remove_leftovers(folder)
 
 
-# Reads a corpus: one JSON object per line, as {"id", "title", "text"} or as FlashRAG's {"id", "contents"}.
-#
-# Lines are streamed, so the size of a corpus is bounded by the disk. `.gz` files are read as they are.
+# ------------------------------------------------------------------------------------------------ the corpus, streamed
 
 
 def read_corpus(path: Path, on_bytes: Callable[[int], object] | None = None) -> Iterator[Document]:
-    """Yield the passages of a corpus in file order; blank lines are skipped.
+    """Read the passages of a corpus in file order, `.gz` files as they are; blank lines are skipped.
 
-    `on_bytes` is told after each line how many bytes of the file have been read so far.
+    `on_bytes` is called after each line with the number of bytes of the file that have been read so far.
     Raises `DataError` naming file and line when a line is not a passage or the file cannot be read.
     """
     try:

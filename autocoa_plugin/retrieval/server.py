@@ -1,4 +1,4 @@
-"""Serves any retriever over HTTP, in both dialects of `wire`, so that one index feeds many machines.
+"""HTTP server over any retriever, in both dialects of `client`, so that one index feeds many machines; with batching.
 
 POST /retrieve   a body with "queries" is Search-R1's, one with "query" is FlashRAG's
 GET  /stats      {"requests", "queries", "refused", "failed"}: what a client's ledger can be checked against
@@ -26,7 +26,7 @@ MAX_REQUEST_BYTES = 16_000_000
 
 @dataclass
 class ServerStats:
-    """Since the start: requests received, queries answered, requests that were refused (4xx) or failed (503)."""
+    """Counters since the start: requests received, queries answered, requests refused (4xx) or failed (503)."""
 
     requests: int = 0
     queries: int = 0
@@ -35,7 +35,7 @@ class ServerStats:
 
 
 class RetrievalServer:
-    """The handlers; `app` is the aiohttp application, to be run by `serve`, `serving` or any aiohttp runner."""
+    """HTTP handlers; `app` is the aiohttp application, to be run by `serve`, `serving` or any aiohttp runner."""
 
     def __init__(self, retriever: Retriever) -> None:
         self.stats = ServerStats()
@@ -113,7 +113,7 @@ async def serving(app: web.Application, *, host: str = "127.0.0.1", port: int = 
         await runner.cleanup()
 
 
-# Joins queries that arrive together into one call of another retriever.
+# ------------------------------------------------------------------------------------------------------------ batching
 #
 # A rollout asks one query at a time, but a hundred rollouts ask at once, and a server with a dense index answers a
 # batch in the time of one query. Waiting `max_wait_s` for company is what it costs.
@@ -123,7 +123,7 @@ _Waiting = tuple[str, asyncio.Future[list[Document]]]
 
 
 class BatchedRetriever:
-    """A `Retriever` that gathers single queries for `max_wait_s`, or until there are `max_batch`; one event loop."""
+    """Batching `Retriever`: gathers single queries for `max_wait_s`, or until there are `max_batch`; one event loop."""
 
     def __init__(self, retriever: Retriever, *, max_batch: int = 64, max_wait_s: float = 0.003) -> None:
         self._retriever, self._max_batch, self._max_wait_s = retriever, max_batch, max_wait_s

@@ -1,4 +1,4 @@
-"""Searches the web: the backend `duckduckgo`, through the `ddgs` package (extra `web`).
+"""Web search as a retriever: the backend `duckduckgo`, through the `ddgs` package (extra `web`).
 
 A result's title and snippet become a document whose id is the link. `ddgs` blocks, so it runs in threads of its own.
 """

@@ -1,4 +1,4 @@
-"""`autocoa stages FOLDER --model PATH --stages sft1,sft2,sft3 [key=value | sft2:key=value ...]`."""
+"""Command `autocoa stages FOLDER --model PATH --stages sft1,sft2,sft3 [key=value | sft2:key=value ...]`."""
 
 from __future__ import annotations
 

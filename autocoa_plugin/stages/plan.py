@@ -1,4 +1,4 @@
-"""Which stages, in which order, from which model, with which settings; every mistake is named before anything starts.
+"""Plan training stages: order, folders, start models, files, settings; every mistake is named before anything starts.
 
     FOLDER/sft1              stage sft1 of --model
     FOLDER/sft1-sft2         stage sft2 of what sft1 wrote
@@ -23,7 +23,7 @@ from .registry import STAGES, DataFiles, Stage, get_stage, key_of, recipe_files,
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What `run_stages` is to do.
+    """Plan of `run_stages`: stages, start model, data and settings.
 
     - `model`: the Hugging Face folder that the first stage starts from; `data`: a folder with the stages' files
       (`data_files`), not needed where overrides name the files.
@@ -63,7 +63,7 @@ class StageRun:
     first_prompt: int = 0
 
     def value(self, key: str) -> Any:
-        """What the recipe, its overlays and the overrides say about a key of the configuration; None: nothing."""
+        """Value of a configuration key by the recipe, its overlays and the overrides; None where none has it."""
         return recipe_value(key, recipe_files(self.stage, self.plan.hardware, self.plan.setting), self.overrides)
 
     @property
@@ -125,7 +125,7 @@ def _start_model(model: str | Path) -> str:
     return str(folder.absolute()) if folder.is_dir() else str(model)
 
 
-# RL stages of one path share a file of prompts: where each begins in it, and whether it hands a model over at all.
+# ----------------------------------- prompts of the RL stages of one path, which share a file: where each begins in it
 #
 #     rl1: 80 steps of 48 prompts ─> rl2: autocoa.first_prompt=3840
 #
@@ -172,7 +172,7 @@ def _number(run: StageRun, key: str) -> int:
     return value
 
 
-# Which files a stage trains on: those an override names, else those of the data folder with the stage's names.
+# --------------------- files of a stage: those an override names, else those of the data folder with the stage's names
 #
 #     <data>/pairs.parquet   <data>/coa.jsonl   <data>/stages/pairs.parquet        the first that is there
 #     <data>/coa-00000-of-00002.parquet   <data>/coa-00001-of-00002.parquet        both, where a list is wanted

@@ -8,7 +8,7 @@
     rl2     rl_stage2_real            python -m verl.trainer.main_ppo
     rl12    rl_curriculum             python -m verl.trainer.main_ppo      rl1 and rl2 in one run
 
-What a stage does is its recipe's business; how its command line is built from this is `command.py`'s.
+What a stage does is in its recipe; its command line is built from this in `made_with.py`.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def get_stage(name: str, registry: Mapping[str, Stage] = STAGES) -> Stage:
     return registry[name]
 
 
-# What a recipe says, read from its files; composing them for a launch is hydra's work, in the program's own process.
+# ------------ a recipe, read from its files; composing them for a launch is hydra's work, in the program's own process
 #
 #     rl_base.yaml ─> rl_stage1_simulated.yaml ─> hardware/cpu.yaml ─> setting/tinyworld.yaml      later ones win
 #
@@ -157,7 +157,7 @@ def read_recipe(file: str) -> dict[str, Any]:
 
 
 def recipe_value(key: str, files: Sequence[str], overrides: Sequence[str]) -> Any:
-    """Return the value that a dotted key gets from the files and then the overrides, None when nobody says."""
+    """Return the value that a dotted key gets from the files and then the overrides, None when neither has it."""
     import yaml
 
     value = None
@@ -186,9 +186,9 @@ def _is_ours(file: str) -> bool:
     return resources.files("autocoa_plugin.recipes").joinpath(file).is_file()
 
 
-# Overrides of a run, "key=value" or "sft2:key=value", told apart by the stage they are for.
+# -------------------------------------- overrides of a run, "key=value" or "sft2:key=value", by the stage they are for
 #
-# What a key means is hydra's and the recipe's business; refused here are only those that the stages set themselves.
+# What a key means is left to hydra and the recipe; refused here are only those that the stages set themselves.
 
 
 # "sft2:data.train_batch_size=16"; hydra's own colons stand behind the "="

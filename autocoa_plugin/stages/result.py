@@ -1,4 +1,4 @@
-"""What became of a stage: `stage.json` in its folder, `stages.json` for all of them, and the table of a run."""
+"""Results of stages: `stage.json` in each folder, `stages.json` for all of them, and the table of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the stages of a plan in order: skips what is finished, resumes what was interrupted, refuses what differs.
+"""Run the stages of a plan in order: skip what is finished, resume what was interrupted, refuse what differs.
 
     made_with.json ─> launches/NNN ─> checkpoints/global_step_N ─> model (link) ─> stage.json, written last
 
@@ -91,7 +91,7 @@ def _launch(
         raise
 
 
-# The end of a stage: its last checkpoint becomes the next one's start model, and `stage.json` says what was done.
+# --------------- the end of a stage: its last checkpoint becomes the next start model, `stage.json` says what was done
 
 
 _LIBRARIES = ("verl", "torch", "transformers")

@@ -1,8 +1,8 @@
 """Tinyworld: an invented encyclopedia with questions, a word tokenizer, a tiny base model and a teacher.
 
-    names -> relations -> world -> questions -> lines -> tokenizer -> base_model <- pretrain
-                                       \\-> teacher, plans, pairs -> trajectories -> stage_records -> stage_data
-    stage_data, base_model -> files -> held_out, decisions, fidelity, perplexity -> evaluate -> cli
+    world -> questions -> lines -> tokenizer -> base_model <- pretrain
+                      \\-> teacher -> trajectories -> pairs -> stage_config -> stage_data
+    stage_data, base_model -> world_files -> measures -> held_out -> demo_methods, demo, cli
 
 Small enough for two CPU cores, and built so that searching pays: *popular* entities are memorised by the base model in
 pre-training, *tail* entities can only be found by searching, and the held-out ones never occur in any training text.

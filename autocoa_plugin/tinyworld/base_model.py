@@ -1,4 +1,4 @@
-"""The tiny base model: its architecture, and the copy that ships inside the package.
+"""Tiny base model: its architecture, the copy that ships inside the package, and the manifest of a world folder.
 
 A Llama of 0.4 million parameters. Llama, because transformers 5.10 replaces the saved tokenizer of a model_type qwen2;
 head size 32 is the smallest that vLLM's CPU backend takes. The weights are stored in bfloat16 and computed in float32,
@@ -107,7 +107,7 @@ def export_base(folder: str | Path, source: Path = SHIPPED) -> Path:
     return target
 
 
-# What a folder was built from, so that it is built once and found again.
+# -------------------------------- the manifest: what a folder was built from, so that it is built once and found again
 
 
 FORMAT_VERSION = 4  # counted up when the same settings would write other files
@@ -117,7 +117,7 @@ MANIFEST_FILE = "manifest.json"
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What to write: the stage data, and which sources of questions go into train.parquet.
+    """Settings of a world folder: the stage data, and which sources of questions go into train.parquet.
 
     `seed` is of the teacher's draws and of the order of train.parquet.
 

@@ -277,7 +277,7 @@ class DemoOptions:
 class Trainings:
     """Trains what is missing under `folder`; what was trained before is found there.
 
-    `say` is told the news of each stage. Each list holds the finished stages of its path.
+    `say` is called with the news of each stage. Each list holds the finished stages of its path.
     """
 
     options: DemoOptions

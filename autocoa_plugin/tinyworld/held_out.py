@@ -1,11 +1,13 @@
-"""Judge one checkpoint on the embedded world, without a server.
+"""Evaluate a checkpoint on the embedded world, without a server: held-out questions, decisions, world model.
 
-    questions     EM, F1, searches, stop reasons on held-out questions: greedy, with the real search tool    `held_out`
-    decisions     search exactly when the knowledge is missing? as written, and at gold prefixes            `decisions`
-    observations  perplexity in gold trajectories about train and held-out entities                        `perplexity`
-    world model   forced observations against the articles                                                   `fidelity`
+    questions     EM, F1, searches, stop reasons on held-out questions: greedy, with the real search tool
+    decisions     search exactly when the knowledge is missing? as written, and at gold prefixes
+    observations  perplexity in gold trajectories about train and held-out entities
+    world model   forced observations against the articles
 
-One thread of torch is enough: 600 questions take some ten seconds.
+One thread of torch is enough: 600 questions take some ten seconds. The rollout is `loop.py`'s, the reward
+`rewards.py`'s: the same code as in training, so a figure here is what validation inside verl would say. All but the
+questions is measured in `measures.py`.
 """
 
 from __future__ import annotations
@@ -85,7 +87,7 @@ def train_sample(world: World, limit: int | None = None) -> list[Question]:
 
 
 class _Judge:
-    """One model and what it is judged with; one method per part."""
+    """Evaluation of one model; one method per part."""
 
     def __init__(
         self,
@@ -160,7 +162,7 @@ class _Judge:
         }
 
 
-# What was measured on one model: the numbers, and how they become JSON. How they are measured: `evaluate.py`.
+# ------------------------------------------------------------------ the numbers of one model, and how they become JSON
 
 
 SCHEMA_VERSION = 1
@@ -187,7 +189,7 @@ class WhenToAct:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything measured on one model; `seconds` is wall clock by part of the work.
+    """All numbers measured on one model; `seconds` is wall clock by part of the work.
 
     `on_policy` reads decisions in what the policy wrote, `teacher_forced` compares two words at gold prefixes.
     `observations` and `world_model` have the keys "train" and "held": whose articles they are about.
@@ -212,7 +214,7 @@ class Evaluation:
         return {**versions, **asdict(self)}
 
 
-# An `Evaluation` for people: three small tables of at most 80 columns.
+# ------------------------------------------------ an `Evaluation` for people: three small tables of at most 80 columns
 
 
 def print_evaluation(evaluation: Evaluation, console: Console) -> None:
@@ -275,15 +277,12 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-# Held-out questions played by an engine with the real search tool, and what came of them by group.
-#
-# The rollout is `loop.py`'s, the reward `rewards.py`'s: the same code as in training, so a figure here is what
-# validation inside verl would say.
+# ---------------------------------------------------------------- held-out questions, played with the real search tool
 
 
 GREEDY = Sampling(temperature=0.0)
 Progress = Callable[[str, int, int], object]
-"""Is told (part of the work, how much is done, of how much)."""
+"""Progress callback: (part of the work, how much is done, of how much)."""
 
 
 @dataclass(frozen=True)
@@ -297,8 +296,10 @@ class Played:
 
 @dataclass(frozen=True)
 class GroupScore:
-    """One group of questions. Rates are between 0 and 1; `searches` are answered by the tool, `actions` counts the
-    refused ones too: means per question."""
+    """Score of one group of questions, means per question.
+
+    Rates are between 0 and 1; `searches` are answered by the tool, `actions` counts the refused ones too.
+    """
 
     group: str
     questions: int

@@ -1,4 +1,4 @@
-"""The lines the base model reads in pre-training; supervised fine-tuning replays some of them.
+"""Pre-training lines of the base model; supervised fine-tuning replays some of them.
 
     reading  documents about freshly invented entities, then statements or questions about them: the answer stands in
              the context only, so the model learns to copy unseen names
@@ -31,12 +31,12 @@ END = "<|im_end|>"
 
 
 def article(name: str, text: str) -> str:
-    """An article as an observation spells it."""
+    """Spell an article as an observation does."""
     return f"{name} : {text}"
 
 
 def invent_entity(world: World, rng: random.Random) -> Entity:
-    """Invent an entity whose name, and the names it links to, belong to nobody in the world."""
+    """Invent an entity whose name, and the names it links to, are not in the world."""
     kind = rng.choice(KINDS)
     name = world.pools.new_name(kind, rng, world.entities)
     facts = draw_facts(kind, rng, world.pools, lambda wanted: world.pools.new_name(wanted, rng, world.entities))
@@ -45,7 +45,7 @@ def invent_entity(world: World, rng: random.Random) -> Entity:
 
 @dataclass(frozen=True)
 class Reading:
-    """How many statements end a reading line, and what stands in it besides: shares (0 to 1) of lines.
+    """Settings of reading lines: how many statements end one, and shares (0 to 1) of lines with something besides.
 
     No title repeats the name of a country, so countries would never be copied: `country_share` of the lines begin with
     articles about two of them, `repeat_share` say one article again.

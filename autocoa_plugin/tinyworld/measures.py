@@ -1,11 +1,18 @@
-"""When to act: did the policy search, or recall, at every point where it had to decide?
+"""Measures of a policy on the embedded world: when it acts, how well it foresees observations, what it can imagine.
 
-    ... First I need the mayor of Draeth Hill . <begin_search> ...      searched
-    ... First I need the mayor of Draeth Hill . I recall the ...        recalled
-                                              ^ one decision about the subject Draeth Hill
+    decisions       did it search, or recall, at every point where it had to decide? as written, and at gold prefixes
+                    ... First I need the mayor of Draeth Hill . <begin_search> ...      searched
+                    ... First I need the mayor of Draeth Hill . I recall the ...        recalled
+                                                              ^ one decision about the subject Draeth Hill
+    perplexity      of observations inside gold trajectories
+                    ... </end_search> <search_result> Draeth Hill : Draeth Hill is a city in Ploxia . </search_result>
+                                                      ---------------- counted: the body -----------
+    fidelity        does it write the article that the search tool would have shown?
+                    ... <begin_search> Lale Rasman birthplace </end_search> <search_result>  ... it goes on, greedily
+    clozes          can the base model copy an invented name from its context, recall a fact by heart?
 
-Searching is right for a tail subject and wrong for a popular one, which the base model knows by heart. Here is the
-counting, and how decisions are read from what a policy wrote; what it would do at gold prefixes: `teacher_forcing.py`.
+Searching is right for a tail subject and wrong for a popular one, which the base model knows by heart. Gold prefixes
+need no sampling (`forced_decisions`), so those figures exist for a base model that knows no protocol as well.
 """
 
 from __future__ import annotations
@@ -72,8 +79,10 @@ class DecisionRates:
 
 @dataclass(frozen=True)
 class Decisions:
-    """Decisions, and how many announcements were none: `undecided` went on with neither word, `unknown_subjects`
-    named nobody in the world."""
+    """Decisions of trajectories, and how many announcements were none.
+
+    `undecided` went on with neither word, `unknown_subjects` named no entity of the world.
+    """
 
     made: tuple[Decision, ...] = ()
     undecided: int = 0
@@ -81,24 +90,24 @@ class Decisions:
 
     @classmethod
     def joined(cls, many: Iterable[Decisions]) -> Decisions:
-        """Those of many trajectories together."""
+        """Join the decisions of many trajectories."""
         every = list(many)
         made = tuple(decision for each in every for decision in each.made)
         return cls(made, sum(each.undecided for each in every), sum(each.unknown_subjects for each in every))
 
     @property
     def rates(self) -> DecisionRates:
-        """Of all decisions."""
+        """Rates of all decisions."""
         return DecisionRates.of(self.made)
 
     @property
     def unseen_rates(self) -> DecisionRates:
-        """With only those popular subjects that no training question asks about: is the *when* more than a list?"""
+        """Rates with only those popular subjects that no training question asks about: is *when* more than a list?"""
         return DecisionRates.of(each for each in self.made if each.is_probe or not each.is_popular)
 
 
 def decide(world: World, subject: str, searched: bool) -> Decision:
-    """A decision about an entity of the world."""
+    """Make the decision about an entity of the world."""
     entity = world.entities[subject]
     return Decision(subject, entity.is_known, entity.is_probe, searched)
 
@@ -118,7 +127,7 @@ def written_decisions(trajectory: Trajectory, world: World) -> Decisions:
 
 
 def policy_runs(trajectory: Trajectory) -> list[str]:
-    """The text between injections: what was injected, or imagined as an observation, is nobody's decision."""
+    """The text between injections: what was injected, or imagined as an observation, is no decision."""
     runs = [""]
     for segment in trajectory.segments:
         if segment.source is Source.POLICY and segment.role is not Role.OBSERVATION:
@@ -128,12 +137,10 @@ def policy_runs(trajectory: Trajectory) -> list[str]:
     return [run for run in runs if run]
 
 
-# What a model thinks of gold trajectories: the distribution of every response token, given the gold ones before it.
+# -------------------------- gold trajectories: the distribution of every response token, given the gold ones before it
 #
 #     gold      <think> First I need the mayor of Draeth Hill . <begin_search> ...
 #     row t                                                     ^ P(<begin_search>) against P("I"): the decision
-#
-# Nothing is sampled, so the figures exist for a base model that knows no protocol as well.
 
 
 def gold_trajectories(questions: Sequence[Question], codec: Codec, environment: Environment) -> list[Trajectory]:
@@ -193,13 +200,10 @@ def _decision_positions(trajectory: Trajectory, words: tuple[int, int], full_sto
     return [t for t in range(1, len(ids)) if mask[t] and ids[t] in words and ids[t - 1] == full_stop]
 
 
-# How well a model foresees observations: their perplexity inside gold trajectories.
-#
-#     ... </end_search> <search_result> Draeth Hill : Draeth Hill is a city in Ploxia . </search_result> So ...
-#                                       ---------------- counted: the body -----------
+# ------------------------------------------------------------------------------------------ perplexity of observations
 #
 # Stage 3 trains the policy to write observations itself, so this falls for articles it was trained on. It cannot fall
-# as far for held-out ones: nothing the model has read tells their facts.
+# as far for held-out ones: the model has read their facts nowhere.
 
 
 @dataclass(frozen=True)
@@ -229,7 +233,7 @@ def observation_loss(model: Any, codec: Codec, trajectories: Sequence[Trajectory
 
 
 def body_positions(trajectory: Trajectory, codec: Codec) -> list[int]:
-    """Response positions of what stands between the tags of observations."""
+    """Response positions of the bodies of observations, between their tags."""
     positions, start = [], 0
     for segment in trajectory.segments:
         if segment.role is Role.OBSERVATION:
@@ -246,7 +250,7 @@ def _frame_lengths(segment: Segment, codec: Codec) -> tuple[int, int]:
     return len(head.ids), len(tail.ids)
 
 
-# World-model fidelity: does the policy write the article that the search tool would have shown?
+# ------------------------------------------------------------------------------------------------ world-model fidelity
 #
 #     <|user|> Where was Lale Rasman born ? <|assistant|> <think> First I need the birthplace of Lale Rasman .
 #     <begin_search> Lale Rasman birthplace </end_search> <search_result>  ... the policy goes on, greedily ...
@@ -260,7 +264,7 @@ _FACTS_SEED = 4
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Shares (0 to 1) of forced observations; None when there is no fact.
+    """Fidelity of imagined observations, as shares (0 to 1) of forced ones; None when there is no fact.
 
     `well_formed`: closed within 40 tokens. `title`: begins with the right title. `exact`: well-formed and the
     tool's own document, word for word. `gold`: the asked fact stands in it.
@@ -299,7 +303,7 @@ async def imagine(engine: Engine, codec: Codec, fact: Question) -> str:
 
 
 def _check(text: str, codec: Codec, world: World, fact: Question) -> tuple[bool, bool, bool, bool]:
-    """Well-formed, title, exact, gold."""
+    """Check one observation: (well-formed, title, exact, gold)."""
     hop = fact.hops[0]
     body, close, _ = text.partition(codec.protocol.tool("search").observation.close)
     body = " ".join(body.split())
@@ -307,7 +311,7 @@ def _check(text: str, codec: Codec, world: World, fact: Question) -> tuple[bool,
     return bool(close), body.startswith(f"{hop.subject} :"), is_exact, f" {hop.object} " in f" {body} "
 
 
-# What the base model can do: copy an invented name from its context, recall a fact by heart.
+# ---------------------------------------------- clozes: copy an invented name from the context, recall a fact by heart
 
 
 Cloze = tuple[str, str]  # (context, the words that must follow)

@@ -6,8 +6,8 @@
     S in the tail      chosen: act, then gold to the end       rejected: recall with a wrong object of the right kind
     S popular          chosen: recall, gold to the end         rejected: act without need, sometimes misled
 
-How a side goes wrong is told in `mistakes.py`. Popular subjects searched without need end in the right answer, unless
-the search shows another entity's article only (`misled_share`).
+How a side goes wrong is in `trajectories.py` (`false_memory`, `misreading`). Popular subjects searched without need end
+in the right answer, unless the search shows another entity's article only (`misled_share`).
 Source: AutoCoA (arXiv:2503.06580), section 3.2.1: pairs of both directions that diverge at the action trigger.
 """
 
@@ -38,7 +38,7 @@ PairSpan = Literal["step", "trajectory"]
 
 @dataclass(frozen=True)
 class PairSet:
-    """How many pairs, and which: shares from 0 to 1.
+    """Settings of a set of pairs: their number, and shares from 0 to 1.
 
     `act_chosen_share`: of pairs in which acting is right; `span`: both sides end after the "step" (the action, the
     sentence of recall) or go on to the answer ("trajectory"); `hop_shares`: of questions with one, two and three hops;
@@ -123,7 +123,7 @@ def _draw_pair(world: World, question: Question, act_is_chosen: bool, config: Pa
 def _plan(
     world: World, question: Question, hop: int, acts: bool, before: Distractions, config: PairSet, rng: random.Random
 ) -> Plan:
-    """The plan that decides every hop as is right, but hop `hop` as told; `before` are the distractions until there."""
+    """Plan every hop as is right, but hop `hop` as `acts` says; `before` are the distractions until there."""
     search = (*question.needs_search[:hop], acts, *question.needs_search[hop + 1 :])
     after = draw_distractions(world, question.hops[hop:], search[hop:], config.distractor_share, rng)
     return Plan(question, search, (*before, *after))
@@ -132,7 +132,7 @@ def _plan(
 def _misled(
     world: World, question: Question, hop: int, before: Distractions, config: PairSet, rng: random.Random
 ) -> Plan:
-    """The plan in which hop `hop` reads another entity's article as if it were the right one."""
+    """Plan hop `hop` to read another entity's article as if it were the right one."""
     other, wrong = misreading(world, question, hop, rng)
     plan = _plan(world, wrong, hop, True, before, config, rng)
     return Plan(wrong, plan.search, (*before, instead(other), *plan.distractions[hop + 1 :]))

@@ -1,4 +1,4 @@
-"""Make the shipped base model: `python -m autocoa_plugin.tinyworld.pretrain`.
+"""Pre-train the shipped base model: `python -m autocoa_plugin.tinyworld.pretrain`.
 
 Language modelling on packed lines. The batch of a step depends on the seed and the step alone, so a run that was
 stopped goes on from its checkpoint with the same data. About 17.5 million tokens, twenty minutes on one core.
@@ -24,7 +24,7 @@ from .world import WORLD_SEED, World, generate
 
 @dataclass(frozen=True)
 class Cycle:
-    """A stretch of steps: the learning rate warms up, stays, and falls linearly to 3 % from `decay_from` of the steps.
+    """Learning-rate cycle: it warms up, stays, and falls linearly to 3 % from `decay_from` of the steps.
 
     `known_shares`: share of lines about popular entities before and after `shares_turn_at` of the steps;
     `reading`: what follows the articles of a reading line.
@@ -156,7 +156,7 @@ def save_base(model: Any, tokenizer: Any, folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"dtype": "float32"}, indent=2, sort_keys=True) + "\n")
     tokenizer.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # it is written private, and is shipped to everybody
+    (folder / "model.safetensors").chmod(0o644)  # it is written private, and is shipped to all users
     write_checksums(folder)
 
 

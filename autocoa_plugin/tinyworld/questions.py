@@ -1,4 +1,4 @@
-"""Questions of one to three hops, each with its gold plan, and who may be asked what.
+"""Questions of one to three hops, each with its gold plan; training and validation ask about different entities.
 
 Training asks about train-tail and popular entities; validation about held-out ones, and about the third of popular
 entities ("popeval") that never is the subject of a hop in training.

@@ -1,4 +1,4 @@
-"""What the embedded world plugs into the product: a settings file, and the objects that it names.
+"""Plug the embedded world into the product: a settings file, and the objects that it names.
 
     settings.yaml    autocoa: protocol, limits, corpus and its index    as in a recipe
                      lab:     questions, queries, methods, checks       for --settings of `autocoa evaluate` and others

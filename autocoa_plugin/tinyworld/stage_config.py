@@ -1,4 +1,4 @@
-"""How much data of which kind the three supervised stages get.
+"""Settings of the supervised stages' data: how much of which kind.
 
 pairs        SFT-1   when to act
 coa, cot     SFT-2   how to act; CoT = every hop known, CoA = at least one hop of the tail
@@ -17,7 +17,7 @@ from .trajectories import TeacherMix
 
 @dataclass(frozen=True)
 class TrajectorySet:
-    """How many trajectories, and what the teacher does in them; raises `ConfigError` for a negative count."""
+    """Set of trajectories: their number, and what the teacher does; raises `ConfigError` for a negative count."""
 
     count: int
     mix: TeacherMix
@@ -47,7 +47,7 @@ def _coa_stage3() -> TrajectorySet:
 
 @dataclass(frozen=True)
 class StageConfig:
-    """The sets of one world folder; CoT : CoA is 1 : 5 as in the paper, and the when-labels are clean.
+    """Sets of one world folder; CoT : CoA is 1 : 5 as in the paper, and the when-labels are clean.
 
     In `cot` only `hop_shares` of the mix counts: nothing is searched. `replay` is a number of lines.
     Raises `ConfigError` for a negative number, or a CoT mix that searches.

@@ -1,10 +1,16 @@
-"""The training data of the three supervised stages as files of records.
+"""Training data of the three supervised stages as files of records, with a data card.
 
     <world>/stages/  cot.parquet  coa.parquet  coa_stage3.parquet  pairs.parquet  replay.parquet
-                     data_card.json  data_card.md
+                     data_card.json (for programs)  data_card.md (the same for people)
 
-Deterministic by seed. Every trajectory is played through the rollout loop, so rows carry ids and roles as rollouts do.
-How much of what is `stage_config.py`'s, what it amounts to `card.py`'s business.
+Deterministic by seed. Every trajectory is played through the rollout loop, so rows carry ids and roles as rollouts do:
+nothing is tokenised again. Two trajectories become a pair that shares its prefix:
+
+    act      <think> First I need the R of S . │ <begin_search> S R </end_search>  ...
+    recall   <think> First I need the R of S . │ I recall the R of S is O .        ...
+             ╰──────────── prefix ───────────╯ ╰──────── chosen, rejected ───────╯
+
+How much of which kind is set in `stage_config.py`; which trajectories there are, in `trajectories.py` and `pairs.py`.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.from_trajectory import pieces_of
 from ..data.record_files import write_records
 from ..data.records import CoaRecord, CotRecord, Message, PairRecord, Piece, Record, TextRecord
 from ..environments.base import Environment
@@ -39,7 +46,7 @@ StageData = Mapping[str, Sequence[Record]]
 
 
 def set_path(folder: Path, name: str) -> Path:
-    """Where a set of `STAGE_SETS` lies in a folder of stage data."""
+    """Path of a set of `STAGE_SETS` in a folder of stage data."""
     return folder / f"{name}.parquet"
 
 
@@ -133,9 +140,7 @@ class _Teacher:
         return f"tinyworld-{self.seed}-{name}-{index:05d}"
 
 
-# The data card: what the stage data amounts to, counted from the records themselves.
-#
-# `data_card.json` is for programs, `data_card.md` says the same to people.
+# ------------------------------------------------------------------ the data card, counted from the records themselves
 
 
 CARD_VERSION = 1
@@ -261,21 +266,14 @@ no hop and of no distractor; it may be the object of a hop, and replayed lines s
 """
 
 
-# From the teacher's trajectories to records with ids, and from two trajectories to a pair that shares its prefix.
-#
-#     act      <think> First I need the R of S . │ <begin_search> S R </end_search>  ...
-#     recall   <think> First I need the R of S . │ I recall the R of S is O .        ...
-#              ╰──────────── prefix ───────────╯ ╰──────── chosen, rejected ───────╯
-#
-# The ids are those of the rollout: nothing is tokenised again. Which trajectories there are is told in `plans.py` and
-# `pairs.py`.
+# -------------------------------------------------------------------- records with ids from the teacher's trajectories
 
 
 Pieces = tuple[Piece, ...]
 
 
 def trajectory_record(trajectory: Trajectory, plan: Plan, *, id: str, tokenizer: str) -> CotRecord | CoaRecord:
-    """A CoA record, or a CoT record where the teacher searched nothing; `tokenizer` is the fingerprint."""
+    """Make a CoA record, or a CoT record where the teacher searched nothing; `tokenizer` is the fingerprint."""
     cls = CoaRecord if any(plan.search) else CotRecord
     return cls(
         id=id,
@@ -292,7 +290,7 @@ def trajectory_record(trajectory: Trajectory, plan: Plan, *, id: str, tokenizer:
 def pair_record(
     act: Trajectory, recall: Trajectory, plan: PairPlan, *, span: PairSpan, id: str, tokenizer: str, codec: Codec
 ) -> PairRecord:
-    """A pair that shares everything before the decision.
+    """Make a pair that shares everything before the decision.
 
     Raises:
         DataError: the two trajectories differ before the decision.
@@ -322,18 +320,13 @@ def pair_record(
 
 
 def replay_text(world: World, rng: random.Random) -> str:
-    """A reading line and a known line, as in pre-training."""
+    """Draw text for replay: a reading line and a known line, as in pre-training."""
     return f"{reading_line(world, rng)} {known_line(world, rng)}"
 
 
 def text_record(text: str, *, id: str, tokenizer: str, codec: Codec) -> TextRecord:
-    """A replayed line with its ids."""
+    """Make the record of a replayed line, with its ids."""
     return TextRecord(id=id, text=text, ids=tuple(codec.encode(text)), tokenizer=tokenizer)
-
-
-def pieces_of(trajectory: Trajectory) -> Pieces:
-    """The segments of a trajectory as pieces with ids."""
-    return tuple(Piece(each.role, each.source, each.text, each.ids) for each in trajectory.segments)
 
 
 def split_pieces(pieces: Sequence[Piece], n_tokens: int, codec: Codec) -> tuple[Pieces, Pieces]:

@@ -1,4 +1,4 @@
-"""What a perfect policy writes: the gold turns of a question.
+"""Teacher: the gold turns of a question, as a perfect policy writes them.
 
     <think> First I need the R of S . <begin_search> S R </end_search>      | turn ends, the environment answers
     So the R of S is O . Next I need ... I recall the R of S is O .
@@ -16,7 +16,7 @@ from .questions import Hop, Question
 
 
 def need_text(position: int, hop: Hop) -> str:
-    """How a hop is announced; `position` counts from 0."""
+    """Announcement of a hop; `position` counts from 0."""
     return f"{'Next' if position else 'First'} I need the {hop.relation} of {hop.subject} ."
 
 
@@ -31,12 +31,12 @@ def search_text(hop: Hop) -> str:
 
 
 def so_text(subject: str, relation: str, object: str) -> str:
-    """What is concluded from a document."""
+    """Conclusion from a document."""
     return f"So the {relation} of {subject} is {object} ."
 
 
 def recall_text(subject: str, relation: str, object: str) -> str:
-    """What is said without a search."""
+    """Recollection, in place of a search."""
     return f"I recall the {relation} of {subject} is {object} ."
 
 

@@ -1,4 +1,4 @@
-"""The word-level tokenizer of the world: one token per white-space separated word, one per tag.
+"""Word-level tokenizer of the world: one token per white-space separated word, one per tag.
 
 Tags are added tokens with special=False, because skip_special_tokens=True would otherwise remove them before a reward
 reads the text. The end-of-sequence token is therefore not removed by decoding either.

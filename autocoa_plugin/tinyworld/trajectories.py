@@ -1,7 +1,13 @@
-"""Gold trajectories: the teacher's turns played through the real rollout loop.
+"""Gold trajectories: the teacher's turns played through the real rollout loop; plans, mistakes, imperfect retrieval.
+
+    plan          which hops the teacher searches or recalls, where a distractor shows up: drawn by seed
+    mistakes      false memory   a wrong object of the right kind, recalled
+                  misreading     the object of another entity, read in its article as if it were the right one
+    distractions  before         <search_result> Other : ...  Right : ... </search_result>   after: reversed
+                  instead        <search_result> Other : ... </search_result>    only where a wrong conclusion is shown
 
 The loop gives every token its role and id when it is created, so the rows for fine-tuning carry exactly the masks that
-reinforcement learning will use. Which hops to search is drawn in `plans.py`; what to write is `teacher.py`'s.
+reinforcement learning will use. The teacher's words are in `teacher.py`.
 """
 
 from __future__ import annotations
@@ -69,16 +75,13 @@ async def _write_all(plans: Sequence[Plan], codec: Codec, environment: Environme
     return written
 
 
-# Wrong answers as a policy would come to them: one hop goes wrong, and everything after it follows from that.
-#
-#     false memory   a wrong object of the right kind, recalled
-#     misreading     the object of another entity, read in its article as if it were the right one
+# ---------------- wrong answers as a policy would come to them: one hop goes wrong, and all after it follows from that
 #
 # A question answered wrongly is a `Question` with the same text and other hops, so the teacher writes it as any other.
 
 
 def false_memory(world: World, question: Question, hop: int, rng: random.Random) -> Question:
-    """The question answered by somebody who takes a random object of the right kind for the object of a hop."""
+    """The question as answered with a random object of the right kind in place of a hop's object."""
     kind = RELATIONS[question.hops[hop].relation].object
     objects = world.pools.countries if kind == "country" else [each.name for each in training_entities(world, kind)]
     while (wrong := with_object(world, question, hop, rng.choice(objects))) is None:
@@ -97,7 +100,7 @@ def misreading(world: World, question: Question, hop: int, rng: random.Random) -
 
 
 def with_object(world: World, question: Question, hop: int, name: str) -> Question | None:
-    """The question as somebody would answer it who takes `name` for the object of a hop and goes on from there.
+    """The question as answered with `name` in place of a hop's object, and from there on.
 
     Returns None when that would end in the right answer, or ask about an entity that training may not ask about.
     """
@@ -112,11 +115,7 @@ def with_object(world: World, question: Question, hop: int, name: str) -> Questi
     return None if name == asked.object or wrong.answer == question.answer else wrong
 
 
-# Imperfect retrieval: another entity's article besides the right one, or in its place.
-#
-#     before    <search_result> Other : ...  Right : ... </search_result>     after: the other way round
-#     instead   <search_result> Other : ... </search_result>                  only where a wrong conclusion is to be
-# shown
+# -------------------------------- imperfect retrieval: another entity's article besides the right one, or in its place
 #
 # The second result of a real search may be about a held-out entity, which no training text may hold; so distractors are
 # drawn from the others, and spelled exactly as the search tool spells two results.
@@ -127,7 +126,7 @@ METADATA_KEY = "distractions"  # of a rollout's metadata: Mapping[query, Distrac
 
 @dataclass(frozen=True)
 class Distraction:
-    """An article that the search did not ask for; `place` is where it stands, seen from the right one."""
+    """Distracting article that the search did not ask for; `place` is where it stands, seen from the right one."""
 
     title: str
     text: str
@@ -193,9 +192,7 @@ class _Mixed:
         return [(self.distraction.mix(documents), is_hit) for documents, is_hit in found]
 
 
-# What the teacher is going to do: which questions, which hops to search, where a distractor shows up.
-#
-# Drawn by seed; the world does not vary. What to write is `teacher.py`'s, playing it `trajectories.py`'s business.
+# ---------------------------- plans: which questions, which hops to search, where a distractor shows up; drawn by seed
 
 
 HOP_COUNTS = (1, 2, 3)
@@ -205,7 +202,7 @@ Distractions = tuple[Distraction | None, ...]  # one entry per hop; None: the ri
 
 @dataclass(frozen=True)
 class Plan:
-    """A question and, per hop, whether the teacher searches (True) or recalls (False).
+    """Plan of the teacher: a question and, per hop, whether to search (True) or recall (False).
 
     `distractions` has one entry per hop (None: the search finds the right article alone), or is empty for none at all.
     """
@@ -223,7 +220,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class TeacherMix:
-    """How often the teacher does what, as shares from 0 to 1.
+    """Settings of the teacher's decisions, as shares from 0 to 1.
 
     `known_searched`: of popular hops that are searched all the same; `tail_recalled`: of tail hops recalled without a
     search ("noisy when": the defaults leave *when to search* to be learnt later); `hop_shares`: of questions with one,

@@ -1,8 +1,9 @@
-"""The encyclopedia: entities, their facts, one document each.
+"""Encyclopedia of the embedded world: entities with names, facts and one document each; relations between them.
 
 Three groups with disjoint names: `known` (popular, memorised by the base model), `train` and `held` (the tail: found by
 searching only). Links of tail entities stay in their group or lead to a popular entity; those of popular ones stay
-popular.
+popular. Every name is two or three words from small pools, so an unseen name is a new combination of well-known tokens:
+a policy can copy it only by reading, never by remembering.
 """
 
 from __future__ import annotations
@@ -104,10 +105,7 @@ def _link(kind: str, group: str, rng: random.Random, names: Mapping[tuple[str, s
     return rng.choice(names["known" if popular else group, kind])
 
 
-# The words names are made of, and new names drawn from them.
-#
-# Every name is two or three words from small pools, so an unseen name is a new combination of well-known tokens: a
-# policy can copy it only by reading, never by remembering.
+# ----------------------------------------------------------------------------------------------------- words and names
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -139,7 +137,7 @@ _JOBS = _words(
 
 @dataclass(frozen=True)
 class WordPools:
-    """The pools of one world. A name takes one word of each pool of its kind, in order."""
+    """Word pools of one world. A name takes one word of each pool of its kind, in order."""
 
     by_kind: dict[str, tuple[tuple[str, ...], ...]]
     countries: tuple[str, ...]
@@ -187,7 +185,7 @@ def make_pools(seed: int) -> WordPools:
     return WordPools(by_kind, countries, _JOBS)
 
 
-# The relations of the world and how they are asked for and written down.
+# -------------------------------------------------------------- relations, and how they are asked for and written down
 #
 # Text has spaces before its punctuation, because the tokenizer splits on white space only.
 

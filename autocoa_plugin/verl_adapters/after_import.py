@@ -1,10 +1,10 @@
-"""Run a function on a module right after that module is imported, whoever imports it.
+"""Import hook: run a function on a module right after its import.
 
     after_import("verl.utils.distributed", spell_gloo_once)      not imported yet: waits
                                                                  imported already: runs now
 
 verl loads plugins in every process it starts, so a plugin must not import what that process may never need.
-What is done to the modules stands with the callers (`cpu.patches`, `hooks`).
+What is done to the modules stands with the callers (`cpu.patches`, `plugin`, `resume`).
 """
 
 from __future__ import annotations

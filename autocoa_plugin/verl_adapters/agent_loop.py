@@ -1,10 +1,11 @@
-"""The rollout as a verl agent loop: messages in, ids with masks, log-probabilities, reward and counts out.
+"""Agent loop for verl: the chain-of-action rollout; messages in, ids with masks, log-probabilities and reward out.
 
     - name: autocoa
       _target_: autocoa_plugin.verl_adapters.agent_loop.AutoCoAAgentLoop
 
 verl builds one object per trajectory; everything that costs (codec, environment, index, dump) is shared per process.
-An error after which no rollout could go on honestly becomes a row that says so, and the trainer ends the run (`fatal`).
+An error after which no rollout could go on honestly becomes a row that says so, and the trainer ends the run
+(`chain_output.raise_if_fatal`).
 Written against verl 0.9.1, `verl/experimental/agent_loop/agent_loop.py`.
 """
 
@@ -83,7 +84,7 @@ class AutoCoAAgentLoop(AgentLoopBase):
 
 @dataclass(frozen=True)
 class Form:
-    """What verl expects of a row: the longest prompt in tokens, an id to fill in, log-probabilities or none."""
+    """Form of a row that verl expects: the longest prompt in tokens, an id to fill in, log-probabilities or none."""
 
     prompt_length: int
     end_id: int
@@ -97,7 +98,7 @@ class Form:
 
 
 def metadata_of(row: Mapping[str, Any], step: int) -> dict[str, Any]:
-    """What environments may know about a rollout: never the gold answer."""
+    """Metadata of a rollout that environments may see: never the gold answer."""
     extra = row.get("extra_info")
     split = extra.get("split", "train") if isinstance(extra, Mapping) else "train"
     return {
@@ -121,7 +122,7 @@ def golds_or_none(reward_model: Any) -> tuple[str, ...]:
 
 
 def fatal_output(error: AutoCoAError, form: Form, step: int) -> ChainOutput:
-    """A row that teaches nothing and carries the error's message to the trainer, which raises it."""
+    """Row for a fatal error: it teaches nothing and carries the message to the trainer, which raises it."""
     nothing = Trajectory((form.end_id,), (), StopReason.ABORTED, protocol="")
     reward = Reward(0.0, None, parts_of(), ())
     return _output(nothing, reward, form, (step, step), has_gold=True, fatal=str(error))
@@ -162,7 +163,7 @@ def _output(
 def reward_extra_info(
     trajectory: Trajectory, reward: Reward, *, has_gold: bool, is_fatal: bool = False
 ) -> dict[str, float]:
-    """Numbers of one trajectory under names that every trajectory has; verl averages them in validation.
+    """Metrics of one trajectory under names that every trajectory has; verl averages them in validation.
 
     `acc` is exact match and becomes verl's core metric; `stop/<reason>` is 1.0 for the reason that ended the loop. The
     counts of `trajectory.Counts` and the fields of `ledger.LedgerEntry` have their own names.

@@ -1,10 +1,18 @@
-"""What an agent loop hands to verl, with one more mask: which response tokens a real tool wrote.
+"""Agent-loop output with a mask of real observations, and the rows that carry an error which must end the run.
 
     response_mask      1 1 1 1 0 0 0 0 0 1 1 1     the policy wrote it: GRPO
     observation_mask   0 0 0 0 1 1 1 1 1 0 0 0     a real tool answered it: `observation_loss`
 
-`response_mask` alone cannot tell an observation from a notice or from what the policy imagined. verl's V1 worker stores
-`as_dict()` in TransferQueue and every field there reaches the actor. Where the mask comes from: `trajectory.py`.
+`response_mask` alone does not separate an observation from a notice or from what the policy imagined. verl's V1 worker
+stores `as_dict()` in TransferQueue and every field there reaches the actor. Where the mask comes from: `trajectory.py`.
+
+Some errors in a rollout must end the whole run: a replay without an answer, a schedule that is over.
+
+    worker   ConfigError, ReplayError ──> a row of one masked token, extra_fields["autocoa_fatal"] = the message
+    trainer  every batch, before anything is trained on or reported ──> TrainingError with that message
+
+verl itself would mark the rollout's group as failed and train on the rest (verl/trainer/ppo/v1/agent_loop_tq.py), so a
+row carries the message. Which errors are of this kind is decided in `agent_loop.py`; a tool that fails is none of them.
 Written against verl 0.9.1, `verl/experimental/agent_loop/agent_loop.py`.
 """
 
@@ -44,14 +52,7 @@ class ChainOutput(AgentLoopOutput):
         return {**super().as_dict(), OBSERVATION_MASK: torch.tensor(self.observation_mask, dtype=torch.int64)}
 
 
-# Errors in a rollout after which the whole run must end: a replay without an answer, a schedule that is over.
-#
-#     worker   ConfigError, ReplayError ──> a row of one masked token, extra_fields["autocoa_fatal"] = the message
-#     trainer  every batch, before anything is trained on or reported ──> TrainingError with that message
-#
-# verl itself would mark the rollout's group as failed and train on the rest (verl/trainer/ppo/v1/agent_loop_tq.py), so
-# a row carries the message. Which errors are of this kind is the agent loop's decision; a tool that fails is none of
-# them.
+# --------------------------------------------------------------------------------------------- errors that end the run
 
 
 FATAL = "autocoa_fatal"

@@ -1,4 +1,4 @@
-"""verl's rollout server as an `Engine`."""
+"""Engine over verl's rollout server (`LLMServerClient.generate`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..engines.base import FinishReason, Generation, Sampling
 
 
 class VerlEngine:
-    """One trajectory's view of verl's `LLMServerClient`.
+    """Engine of one trajectory over verl's `LLMServerClient`.
 
     `request_id` keeps all turns on the server that holds their prefix. `sampling_params` are verl's for this batch.
     `first_step` and `last_step` are the weight versions that sampled the first and the last turn; None before that.

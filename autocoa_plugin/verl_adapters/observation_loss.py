@@ -1,4 +1,4 @@
-"""The observation loss in RL: GRPO on what the policy wrote, lambda * cross-entropy on what a real tool answered.
+"""Observation loss in RL (ECHO): GRPO on what the policy wrote, lambda * cross-entropy on what a real tool answered.
 
     step    observation_nats     how well the policy foresees real observations, whatever is trained (nats per token)
             prepare              real observation tokens per mini-batch: the denominator; goes along with the batch
@@ -12,7 +12,7 @@ All mini-batches of a step share the denominator, so that every real observation
 log p is the one that GRPO uses: verl divides logits by `rollout.temperature`. At temperature 1 the term is the plain
 cross-entropy, below 1 that of a sharper distribution.
 
-Which tokens count is `trajectory.observation_mask`'s business. Source: ECHO (arXiv:2605.24517). Written against verl
+Which tokens count is decided by `Trajectory.observation_mask`. Source: ECHO (arXiv:2605.24517). Written against verl
 0.9.1: `verl/workers/utils/losses.py`, `verl/workers/engine_workers.py`.
 """
 
@@ -76,7 +76,7 @@ def observation_nats(trainer: Any, batch: Any) -> dict[str, float]:
     """Measure how well the policy that wrote the step's rollouts foresaw their real observations.
 
     Returns autocoa/observation_nats, the mean over tokens of -log p, and autocoa/observation_tokens, their number; {}
-    when there are none, or when nobody computed log p of observations (rollout_correction.bypass_mode).
+    when there are none, or when log p of observations was not computed (rollout_correction.bypass_mode).
     """
     correction = trainer.config.algorithm.get("rollout_correction") or {}
     if correction.get("bypass_mode", False):  # old_log_probs are the server's then, 0.0 where nothing was sampled

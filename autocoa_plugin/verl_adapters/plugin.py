@@ -1,7 +1,7 @@
-"""What verl loads in every process it starts (entry point group `verl.plugins`).
+"""Plugin entry point of verl (group `verl.plugins`), which verl loads in every process it starts.
 
     import verl ─> this module ─┬─ checks the version of verl
-                                ├─ trainer mode and recipe helpers (`hooks.arrange`)
+                                ├─ trainer mode and recipe helpers (`arrange`)
                                 └─ no accelerator, or VERL_PLATFORM=cpu: makes verl run on the CPU (`cpu.enable`)
 
 On a machine with an accelerator nothing of verl is changed: agent loop, reward and trainer are named in the recipe.
@@ -94,7 +94,7 @@ def require_registered() -> None:
         )
 
 
-# What a recipe names and verl must already know: the trainer mode, `${autocoa.file:...}` and `${autocoa.max:...}`.
+# --------------------------------------------------------------- trainer mode, ${autocoa.file:...}, ${autocoa.max:...}
 #
 # Called in every process that imports verl, so nothing heavy is imported here.
 
@@ -103,7 +103,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def arrange() -> None:
-    """Make both known; the second call does nothing new."""
+    """Register the trainer mode and the two resolvers of our recipes; the second call does nothing new."""
     from omegaconf import OmegaConf
 
     # verl reads the agent-loop file from an absolute path only, and a wheel may lie anywhere

@@ -1,9 +1,16 @@
-"""Ends a launch with one readable line when the configuration cannot work, before Ray starts or a model is loaded.
+"""Preflight checks of a launch: one readable line when the configuration cannot work, before Ray or a model starts.
 
 A hydra callback of our recipes: it runs in the launching process (under torchrun: in each) after the configuration is
 composed and before verl's main function. For RL it also builds the search index there, once, with a progress bar, so
-that workers only open it (`rl_checks`); for SFT it arms the check that names the rows behind a loss that is not finite.
-What is only found later, in the rows or inside Ray, ends as readably.
+that workers only open it; for SFT it arms the check that names the rows behind a loss that is not finite. What is only
+found later, in the rows or inside Ray, ends as readably. `check_rl` holds what must fit together:
+
+    routing ── trainer.total_training_steps, rollout.calculate_log_probs
+    first_prompt ── data.shuffle, data.custom_cls
+    world_model.url ── a server that answers
+    search.corpus ── its index, built here once             cassette ── opens
+
+A setting that is wrong by itself is refused in `settings.py`.
 """
 
 from __future__ import annotations
@@ -151,14 +158,7 @@ def _check_golds(key: str, path: str) -> None:
         return
 
 
-# What must hold between our settings, verl's, and the world outside before an RL launch is worth starting.
-#
-#     routing ── trainer.total_training_steps, rollout.calculate_log_probs
-#     first_prompt ── data.shuffle, data.custom_cls
-#     world_model.url ── a server that answers        search.corpus ── its index, built here once        cassette ──
-# opens
-#
-# What a setting alone can be wrong about is `settings.py`'s; which program calls this is `preflight.py`'s.
+# ---------------------------------------------------------------------- checks of an RL launch against verl's settings
 
 
 _ANSWERS_WITHIN_S = 10.0
@@ -242,7 +242,7 @@ def _check_first_prompt(settings: Settings, data: Any) -> None:
 
 def _check_files(settings: Settings) -> None:
     files = {"autocoa.scorecard.queries": settings.scorecard.queries if settings.scorecard else None}
-    if settings.search is not None and settings.needs_search:  # a replay asks nobody
+    if settings.search is not None and settings.needs_search:  # a replay asks no tool
         files["autocoa.search.corpus"] = settings.search.corpus
     for key, path in files.items():
         if path is not None and not os.path.isfile(os.path.expanduser(path)):

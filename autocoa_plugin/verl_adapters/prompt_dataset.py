@@ -1,12 +1,19 @@
-"""verl's prompts, from the one at which an earlier stage stopped, each saying whether it is trained on.
+"""Prompt data set for RL in verl: begins where an earlier stage stopped, and marks rows as training or validation.
 
     data:
       custom_cls: {path: pkg://autocoa_plugin.verl_adapters.prompt_dataset, name: PromptDataset}
       autocoa: ${autocoa}
 
-Rows and filters are verl's; ours are the order of the training prompts (`prompt_order`) and `extra_info.split`, by
-which rollouts know training from validation: verl does not tell them, and routing and budget depend on it.
-Written against verl 0.9.1, `verl/utils/dataset/rl_dataset.py`.
+Rows and filters are verl's; ours are the order of the training prompts (`order_of`) and `extra_info.split`, by which
+rollouts know training from validation: verl does not pass that on, and routing and budget depend on it.
+
+    7 prompts, 2 a step      one run, or stage 1              a b | c d | e f | a b | c d | e f | ...
+                             stage 2 after two steps                     first_prompt=4: e f | a b | ...
+
+So two launches see what one run of both sees, prompt by prompt. What is left over at the end of the file (g) is never
+trained on, with or without us: verl's loader drops what fills no step, and repeats the rest.
+Written against verl 0.9.1, `verl/utils/dataset/rl_dataset.py`, `_init_dataloader` of
+`verl/trainer/ppo/v1/trainer_base.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +39,7 @@ class PromptDataset(RLHFDataset):
     def __init__(
         self, data_files: Any, tokenizer: Any, config: Any, processor: Any = None, max_samples: int = -1
     ) -> None:
-        # verl tells `is_train` to the function that makes the data sets, and to none of them
+        # verl passes `is_train` to the function that makes the data sets, and to none of them
         self._is_training = _listed(data_files) == _listed(config.get("train_files"))
         super().__init__(
             data_files=data_files, tokenizer=tokenizer, config=config, processor=processor, max_samples=max_samples
@@ -67,14 +74,7 @@ def _listed(files: Any) -> list[str]:
     return [files] if isinstance(files, str) else [str(file) for file in files or []]
 
 
-# The order in which verl trains on a file of prompts, and how a later launch goes on in it: `autocoa.first_prompt`.
-#
-#     7 prompts, 2 a step      one run, or stage 1              a b | c d | e f | a b | c d | e f | ...
-#                              stage 2 after two steps                     first_prompt=4: e f | a b | ...
-#
-# So two launches see what one run of both sees, prompt by prompt. What is left over at the end of the file (g) is never
-# trained on, with or without us: verl's loader drops what fills no step, and repeats the rest.
-# Written against verl 0.9.1, `_init_dataloader` of `verl/trainer/ppo/v1/trainer_base.py`. Imports nothing of verl.
+# ------------------------------------------------------------------------ the order of prompts: `autocoa.first_prompt`
 
 
 DATA_SET = ("pkg://autocoa_plugin.verl_adapters.prompt_dataset", "PromptDataset")
@@ -110,5 +110,5 @@ def check_order(config: Any) -> None:
 
 
 def first_prompt(config: Any) -> int:
-    """How many prompts of the training file are skipped, by verl's data key; 0 when nothing is said."""
+    """Number of prompts of the training file that are skipped, by verl's data key; 0 when it does not say."""
     return int((config.get("autocoa") or {}).get("first_prompt") or 0)

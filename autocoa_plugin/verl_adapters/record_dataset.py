@@ -1,8 +1,9 @@
-"""Records for verl's SFT trainer (stages 2 and 3): ids and weights exactly as a rollout would have them.
+"""Data sets for verl's SFT trainer: records (stages 2, 3) and pairs (stage 1), ids and weights exactly as in a rollout.
 
     data.custom_cls: {path: pkg://autocoa_plugin.verl_adapters.record_dataset, name: RecordDataset}
     data.autocoa: ${autocoa}          verl hands over its `data` key only
 
+A batch carries numbers only; when a loss is not finite, the records behind it are named (`NAMES`, `checked`).
 Written against verl 0.9.1, `verl/trainer/sft_trainer.py::create_sft_dataset` and `SFTTensorCollator` (no_padding).
 """
 
@@ -36,7 +37,7 @@ class RecordDataset(Dataset):
     """Rows of CoT, CoA and text records; verl passes the constructor arguments by these names.
 
     An item has three tensors of L tokens: `input_ids`, `position_ids`, `loss_mask` (float weights, 0 = no loss), and
-    `row`, its number in `row_names.NAMES`. Raises `DataError`, `ConfigError`.
+    `row`, its number in `NAMES`. Raises `DataError`, `ConfigError`.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class RecordDataset(Dataset):
         corpus = corpus_of(config, tokenizer)
         rows = corpus.rows(file_list(parquet_files), progress=progress, limit=max_samples)
         self.rows = shuffled(rows, corpus.settings.seed)
-        tell(corpus.report, config, file_list(parquet_files))
+        show_report(corpus.report, config, file_list(parquet_files))
         self._first = register([row.id for row in self.rows])
 
     def __len__(self) -> int:
@@ -66,7 +67,7 @@ def shuffled(rows: Sequence[T], seed: int) -> list[T]:
 
 
 def tensors(row: TokenRow, number: int) -> dict[str, torch.Tensor]:
-    """One row as verl's trainer wants it."""
+    """Tensors of one row as verl's trainer wants them."""
     return {
         "input_ids": torch.tensor(row.input_ids, dtype=torch.long),
         "position_ids": torch.arange(len(row.input_ids)),
@@ -93,18 +94,18 @@ def settings_of_data(config: Any) -> SftSettings:
 
 
 def file_list(files: str | Iterable[str]) -> list[str]:
-    """verl allows one file or a list."""
+    """Read a key of files, which verl allows to be one file or a list."""
     return [files] if isinstance(files, str) else [str(file) for file in files]
 
 
 def progress(records: Iterable[Any]) -> Iterable[Any]:
-    """The first rank shows how far it has come, for large sets."""
+    """Show a progress bar on the first rank, for large sets."""
     records = list(records)
     return followed(records, "records to rows", len(records), is_shown=_rank() == 0)
 
 
-def tell(report: Report, config: Any, files: Sequence[str]) -> None:
-    """Say on the first rank what became of the records, and keep it as JSON where `data.report` says."""
+def show_report(report: Report, config: Any, files: Sequence[str]) -> None:
+    """Print the report of a corpus on the first rank, and keep it as JSON where `data.report` says."""
     if _rank() != 0:
         return
     print(f"autocoa: {', '.join(Path(file).name for file in files)}: {report}", flush=True)
@@ -117,19 +118,15 @@ def _rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-# Pairs, each with its replay rows, for the contrastive stage.
-#
-# An item is one group that must stay in one micro-batch:
-#
-#     {"rows": [chosen, rejected, replay, ..]}        replay_per_pair rows of replay
-#
-# Replay rows come from `data.replay_files` (CoT, CoA, text) in an order drawn by `autocoa.seed`. Without them the pair
-# loss, which sees one decision only, ruins the rest of the trajectory.
-
-
 class PairDataset(Dataset):
-    """Pair records and the replay that goes along; verl passes the constructor arguments by these names.
+    """Pairs with their replay rows for the contrastive stage; verl passes the constructor arguments by these names.
 
+    An item is one group that must stay in one micro-batch, with `replay_per_pair` rows of replay:
+
+        {"rows": [chosen, rejected, replay, ..]}
+
+    Replay rows come from `data.replay_files` (CoT, CoA, text) in an order drawn by `autocoa.seed`. Without them the
+    pair loss, which sees one decision only, ruins the rest of the trajectory.
     `names` has the id behind each row's number. Raises `ConfigError` when replay is wanted and there are no files.
     """
 
@@ -145,7 +142,7 @@ class PairDataset(Dataset):
         corpus = corpus_of(config, tokenizer)
         pairs = corpus.pairs(file_list(parquet_files), progress=progress, limit=max_samples)
         self.pairs = shuffled(pairs, settings.seed)
-        tell(corpus.report, config, file_list(parquet_files))
+        show_report(corpus.report, config, file_list(parquet_files))
         self.replay_per_pair = settings.contrastive.replay_per_pair if settings.contrastive else 0
         self.replay = self._replay(config, tokenizer, settings.seed) if self.replay_per_pair else []
         self.names = [pair.chosen.id for pair in self.pairs] + [row.id for row in self.replay]
@@ -156,7 +153,7 @@ class PairDataset(Dataset):
             raise ConfigError("autocoa.contrastive.replay_per_pair > 0 needs data.replay_files=... (cot, coa or text)")
         corpus = corpus_of(config, tokenizer)
         rows = corpus.rows(file_list(files), progress=progress)
-        tell(corpus.report, config, file_list(files))
+        show_report(corpus.report, config, file_list(files))
         return shuffled(rows, seed)
 
     def __len__(self) -> int:
@@ -171,10 +168,9 @@ class PairDataset(Dataset):
         return {"rows": rows}
 
 
-# Numbers for rows, so that a tensor can say which record it came from.
+# ----------------------------------------------------------------------------------- numbers of rows, names of records
 #
-# A batch carries numbers only; when a loss is not finite, the records behind it are named. Each process has its own
-# table, to which every data set adds its records.
+# Each process has its own table, to which every data set adds its records.
 
 
 NAMES: list[str] = []
@@ -188,10 +184,11 @@ def register(names: Sequence[str]) -> int:
     return first
 
 
-# Stops verl's SFT trainer when a loss is not finite, naming the rows; verl itself would skip the step and go on.
+# ------------------------------------------------------------------------------------------- a loss that is not finite
 #
-# Our recipes arm it in the launching process (`preflight`); a launch without our callback runs verl as it is. The loss
-# itself is verl's, number for number. Upstream: verl/workers/utils/losses.py, `sft_loss`.
+# It stops verl's SFT trainer and names the rows; verl itself would skip the step and go on. Our recipes arm it in the
+# launching process (`preflight`); a launch without our callback runs verl as it is. The loss itself is verl's, number
+# for number. Upstream: verl/workers/utils/losses.py, `sft_loss`.
 
 
 def arm() -> None:

@@ -1,11 +1,20 @@
-"""Two mistakes of verl 0.9.1 that keep a resumed run from being the run it resumes.
+"""Resume guard: a launch goes on with its own checkpoints only; two mistakes of verl 0.9.1 in resuming are repaired.
+
+    first launch    writes <trainer.default_local_dir>/experiment.json: what the run was made with
+    later launches  resume_mode=auto and checkpoints there: must be made with the same, else one sentence and the end
+
+verl resumes from whatever lies in `trainer.default_local_dir`, and two runs of one recipe share that folder by default.
+Compared are the model's and the data's content and every setting, except where things are written, how fast they are
+computed (`runs.identity`) and how long the run is: to go on for longer is why one resumes.
+
+The repairs (`arrange`):
 
 - A checkpoint at the end of an epoch makes the next epoch empty: the run ends with status 0 and untrained
   (verl issue 7401; verl/utils/checkpoint/checkpoint_handler.py).
 - Without an accelerator resuming fails: the CPU's random state is saved once and restored a second time through the
   device module, which cannot (verl/utils/checkpoint/checkpoint_manager.py, `load_rng_state`).
 
-Nothing else is changed. Whether a folder may be resumed at all is asked by `guard_resume`, below.
+Written against verl 0.9.1, `verl/utils/checkpoint/` and `verl/trainer/ppo/v1/trainer_base.py`.
 """
 
 from __future__ import annotations
@@ -67,15 +76,7 @@ def restore_the_cpu_state_once(checkpoint_manager: ModuleType) -> None:
     vars(checkpoint_manager).update(is_device_available=is_device_available)
 
 
-# Keeps a launch from going on with another experiment's checkpoints, whichever launcher was used.
-#
-#     first launch    writes <trainer.default_local_dir>/experiment.json: what the run was made with
-#     later launches  resume_mode=auto and checkpoints there: must be made with the same, else one sentence and the end
-#
-# verl resumes from whatever lies in `trainer.default_local_dir`, and two runs of one recipe share that folder unless
-# they name others. Compared are the model's and the data's content and every setting, except where things are written,
-# how fast they are computed (`runs.identity`) and how long the run is: to go on for longer is why one resumes.
-# Written against verl 0.9.1, `verl/utils/checkpoint/checkpoint_handler.py` and `verl/trainer/ppo/v1/trainer_base.py`.
+# ----------------------------------------------------------------------- the guard: own checkpoints only, any launcher
 
 
 FILE_NAME = "experiment.json"

@@ -1,4 +1,4 @@
-"""`compute_score` for configurations that bring their own agent loop.
+"""Reward function for verl (`reward.custom_reward_function`), for configurations that bring their own agent loop.
 
     reward.custom_reward_function: {path: pkg://autocoa_plugin.verl_adapters.reward, name: compute_score}
 

@@ -1,10 +1,15 @@
-"""The ledger of a training run: opened with the run, added to with each batch, saved at once.
+"""Ledger of a training run: opened with the run, added to with each batch, saved at once; and our training metrics.
 
     replay buffer ──sample──> batch ──rows_of──> extra_fields ──> Ledger ──> <trainer.default_local_dir>/ledger.json
 
 A batch is counted when it leaves the replay buffer, before it is trained on: a checkpoint is then never ahead of the
 ledger, and a run that resumes from it finds every step that the checkpoint contains.
-What an entry is stands in `ledger.py`; `trainer.py` says when.
+Entries are defined in `ledger.py`; `trainer.py` says when they are added. The metrics, all named here (`step_metrics`):
+
+    autocoa/exact_match, autocoa/f1, ...   mean over trajectories
+    autocoa/real_calls/sum, ...            calls, tokens, seconds and money of the step: fields of `ledger.LedgerEntry`
+    autocoa/run/real_calls, ...            the same since the start of the run (`RunLedger.metrics`)
+    autocoa/stop/<reason>                  share of trajectories
 """
 
 from __future__ import annotations
@@ -35,13 +40,13 @@ def rows_of(batch: Any) -> list[dict[str, Any]]:
 
 
 class WatchedBuffer:
-    """verl's replay buffer; each batch is shown to `inspect(batch, step, split)` before anyone else sees it."""
+    """Wrapper of verl's replay buffer; each batch is shown to `inspect(batch, step, split)` before verl sees it."""
 
     def __init__(self, buffer: Any, inspect: Callable[[Any, int, str], None]) -> None:
         self._buffer, self._inspect = buffer, inspect
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> Any:
-        """As verl's own; raises what `inspect` raises."""
+        """Sample as verl's own buffer does; raises what `inspect` raises."""
         batch, metrics = self._buffer.sample(
             global_steps=global_steps, partition_id=partition_id, batch_size=batch_size
         )
@@ -53,7 +58,7 @@ class WatchedBuffer:
 
 
 class RunLedger:
-    """The ledger of one run folder, as the trainer writes it."""
+    """Ledger of one run folder, as the trainer writes it."""
 
     def __init__(self, path: Path, ledger: Ledger) -> None:
         self.path, self.ledger = path, ledger
@@ -92,13 +97,7 @@ class RunLedger:
         return {f"autocoa/run/{name}": float(getattr(total, name)) for name in FIELDS}
 
 
-# Our counters as training metrics, and the one place that names them.
-#
-# autocoa/exact_match, autocoa/f1, ...   mean over trajectories
-# autocoa/real_calls/sum, ...            calls, tokens, seconds and money of the step: the fields of
-# `ledger.LedgerEntry`
-# autocoa/run/real_calls, ...            the same since the start of the run (`run_ledger.RunLedger.metrics`)
-# autocoa/stop/<reason>                  share of trajectories
+# ------------------------------------------------------------------------------------------------------------- metrics
 
 
 # what one wants to know per step as a total; everything is also there as a mean per trajectory

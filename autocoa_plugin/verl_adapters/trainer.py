@@ -1,6 +1,6 @@
-"""verl's synchronous trainer, with our counters in its metrics, a ledger, and a replay buffer that does not doze.
+"""Trainer: verl's synchronous PPO/GRPO trainer with our metrics, ledger, observation loss and scorecard.
 
-    replay buffer ──> every batch: counted in the ledger, refused when a rollout ended the run (`fatal`)
+    replay buffer ──> every batch: counted in the ledger, refused when a rollout ended the run (`raise_if_fatal`)
     old log-probabilities ──> observation_nats        actor update ──> the observation loss, when it is configured
     weights are on the server ──> scorecard, when it is due
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from autocoa_plugin.data.from_trajectory import pieces_of
 from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.tinyworld.pairs import PairPlan, PairSet, draw_pairs
 from autocoa_plugin.tinyworld.questions import train_questions
-from autocoa_plugin.tinyworld.stage_data import pair_record, pieces_of, split_pieces
+from autocoa_plugin.tinyworld.stage_data import pair_record, split_pieces
 from autocoa_plugin.tinyworld.trajectories import Plan, may_be_subject, with_object, write_trajectories
 from autocoa_plugin.tinyworld.world import RELATIONS
 from autocoa_plugin.trajectory import Role, Trajectory

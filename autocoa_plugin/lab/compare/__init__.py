@@ -1,1 +1,1 @@
-"""`autocoa compare`: two runs, question by question, when they are alike enough to be compared."""
+"""Compare two evaluations question by question (`autocoa compare`), when they are alike enough to be compared."""

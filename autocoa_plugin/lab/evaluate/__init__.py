@@ -1,19 +1,16 @@
-"""Evaluation: questions x engine x environment x protocol -> one results folder, and everything that reads it.
+"""Evaluation (`autocoa evaluate`): questions x engine x environment x protocol -> one results folder.
 
-    questions ──> prepare ──> run ──> samples.jsonl ──> measure ──> summary.json, table.txt ──> compare, report
-                                                   └──> judge                              └──> explorer
+    questions ──> evaluate ──> samples.jsonl ──> measure ──> summary.json, table.txt ──> compare, report
+                                            └──> judge                              └──> explore
 
-What is asked is read by `questions/`.
+Questions, model, world and methods are read in `lab/asking/`.
 
-| files | answer |
+| file | answers |
 |---|---|
-| `methods`, `shots`, `prompting` | how it is put: baselines as configurations of the same loop |
-| `job`, `job_settings`, `world_cli`, `cli`, `command` | all of it, checked before anything is loaded |
-| `engine_source`, `seeds`, `prepare`, `run`, `refusals`, `evaluate`, `stop_signals`, `run_progress` | asking |
-| `folder`, `sample`, `sample_log`, `resume` | what is on disk, and how an interrupted run goes on |
-| `fingerprint`, `identity`, `training_cost` | what numbers depend on, and what a checkpoint had cost |
-| `judging/` | an LLM as judge, three votes each |
-| `numbers`, `breakdowns`, `measure`, `summary` | from samples to numbers with intervals |
-| `table`, `table_notes`, `methods_table`, `results` | numbers as tables |
-| `comparison/` | two runs, question by question |
+| `job`, `cli` | what is asked for, checked before anything is loaded |
+| `evaluate` | asking every question, also after an interruption |
+| `results_folder` | what is on disk, and what a checkpoint had cost |
+| `judge`, `judge_folder` | an LLM as judge, three votes each |
+| `measure`, `summary` | from samples to numbers with intervals |
+| `table` | numbers as tables |
 """

@@ -1,16 +1,15 @@
-"""The trajectory explorer: `autocoa explore RUN -o explorer.html`, one self-contained page of trajectories.
+"""Trajectory explorer: `autocoa explore RUN -o explorer.html`, one self-contained page of trajectories.
 
-    RUN ──sources──> files ──read──> entries ──real_answers──> diffs ──rows──> JSON ──page──> explorer.html
+    RUN ──sources──> files ──read──> entries ──real_answers──> diffs ──rows──> JSON ──explore──> explorer.html
 
 | file | answers |
 |---|---|
 | `sources` | what a path is: results, a dump, verl's own dump, text; and which files belong to it |
-| `job` | what is asked for, and the way from RUN to file |
-| `read`, `read_rollouts`, `read_verl`, `read_text` | each kind of row as an `entry.Entry` |
-| `text_split`, `foreign` | which part of bare text is thought, action, observation, answer |
+| `explore`, `cli` | what is asked for, the way from RUN to file, the file itself; the command |
+| `read`, `read_rollouts`, `read_foreign` | each kind of row as an `entry.Entry`; bare text split at its tags |
 | `tokens` | which characters each token spells |
-| `real_answers`, `diff` | what a real tool says where a world model imagined |
-| `rows`, `page` | the data contract with the page, and the file |
+| `real_answers` | what a real tool says where a world model imagined, and the difference |
+| `rows` | the data contract with the page |
 
-What the page does with it: `page/explorer.js`.
+What the page does with it: the scripts in `page/`.
 """

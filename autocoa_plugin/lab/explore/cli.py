@@ -1,4 +1,4 @@
-"""`autocoa explore RUN...`: trajectories as people read them, in one page that needs no server.
+"""Command `autocoa explore RUN...`: trajectories as people read them, in one page that needs no server.
 
 autocoa explore results/sft3 -o explorer.html
 autocoa explore outputs/stages/rl --split train --step 20 --settings outputs/tinyworld/settings.yaml
@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What `autocoa explore` does: from arguments to a job, and one line about what was written.
+# -------------------------------------------------------- from arguments to a job, and one line about what was written
 
 
 def run_command(arguments: argparse.Namespace) -> None:
@@ -72,7 +72,7 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 
 def explore_job(arguments: argparse.Namespace) -> ExploreJob:
-    """The job that a command line describes."""
+    """Read the job that a command line describes."""
     named = {each.name: getattr(arguments, each.name) for each in fields(ExploreJob) if each.name in arguments}
     search = search_options(arguments).settings(read_settings(arguments.settings))
     named |= {"runs": tuple(arguments.runs), "has_tokens": not arguments.no_tokens, "search": search}

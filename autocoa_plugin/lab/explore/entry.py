@@ -1,4 +1,4 @@
-"""One trajectory as the explorer shows it, whichever kind of file it was read from."""
+"""Entry of the explorer: one trajectory as it is shown, from any kind of file; its rows and gold answers."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Entry:
 
     @property
     def prompt_key(self) -> tuple[str, str | None, int | None, str]:
-        """What the samples of one prompt at one step share."""
+        """Key shared by the samples of one prompt at one step."""
         return self.run, self.split, self.step, self.uid
 
     def calls(self) -> Iterable[Mapping[str, Any]]:
@@ -118,17 +118,18 @@ def as_text(value: Any) -> str:
     return text if len(text) <= _MAX_EXTRA_CHARS else f"{text[:_MAX_EXTRA_CHARS]} … (cut, {len(text):,} characters)"
 
 
-# Rows of JSON lines as programs leave them that may have died: a half-written last line is dropped, and told.
+# -------------------------------------------------------------------------------------------------- rows of JSON lines
 #
-# Training data is read more strictly (`data.json_lines`): there a half-written line is refused.
+# The programs that wrote them may have died: a half-written last line is dropped, and reported. Training data is read
+# more strictly (`data.record_files`): there a half-written line is refused.
 
 
 Row = Mapping[str, Any]
-Tell = Callable[[str], object]
+Report = Callable[[str], object]
 
 
-def rows_of(path: Path, tell: Tell) -> Iterator[tuple[str, Row]]:
-    """Yield each row with its place, "file.jsonl:12"; empty lines are skipped. `tell` is told what was dropped.
+def rows_of(path: Path, report: Report) -> Iterator[tuple[str, Row]]:
+    """Yield each row with its place, "file.jsonl:12"; empty lines are skipped. `report` gets what was dropped.
 
     Raises `DataError` with the place of a line that is not a JSON object, unless it is the last one and breaks off.
     """
@@ -141,7 +142,7 @@ def rows_of(path: Path, tell: Tell) -> Iterator[tuple[str, Row]]:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
                 if not line.endswith(b"\n"):
-                    tell(f"{place}: a half-written last line was dropped")
+                    report(f"{place}: a half-written last line was dropped")
                     return
                 raise DataError(f"{place}: not a JSON object: {error}") from error
             yield place, object_of(row, place)
@@ -154,7 +155,7 @@ def object_of(row: Any, place: str) -> Row:
     return row
 
 
-# Gold answers, and the question inside a prompt.
+# ---------------------------------------------------------------------- gold answers, and the question inside a prompt
 
 
 _MAX_QUESTION_CHARS = 2000

@@ -1,4 +1,13 @@
-"""What `autocoa explore` is asked for, refused before anything is read; and doing it."""
+"""Write the explorer page of trajectories: one self-contained HTML file; what cannot be done is refused beforehand.
+
+The file is the page's template with its styles and scripts, and the data in blocks that cannot run:
+
+    <script type="application/json" id="index">          plain JSON, every "<" as \\u003c
+    <script type="application/octet-stream" id="r0">     gzip and base64, unpacked when it is shown; one per trajectory
+    <script type="application/octet-stream" id="texts">  the same, unpacked at the first search
+
+All of it is ASCII, so that no text from a document can end a block, open a comment, or be read in another encoding.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +37,11 @@ from .sources import Source, find_source, run_names
 
 @dataclass(frozen=True)
 class ExploreJob:
-    """Which trajectories go into which file.
+    """Job of `autocoa explore`: which trajectories go into which file.
 
     `runs` are what `sources` describes. `tokenizer` is a folder or a name (None: what a run is known to have),
-    `protocol` how bare text is spelled (None: told by its tags). `limit` bounds the trajectories of all runs together.
-    `search` is asked each imagined query. `title` None: the runs' names.
+    `protocol` how bare text is spelled (None: by the tags that occur). `limit` bounds the trajectories of all runs
+    together. `search` is asked each imagined query. `title` None: the runs' names.
     """
 
     runs: tuple[Path, ...]
@@ -60,7 +69,7 @@ class ExploreJob:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written: the file, how many trajectories, its size in bytes, and what was left out or is missing."""
+    """Written page: the file, how many trajectories, its size in bytes, and what was left out or is missing."""
 
     path: Path
     trajectories: int
@@ -69,7 +78,7 @@ class Written:
 
 
 def write_explorer(job: ExploreJob, *, report: Callable[[str], object] = lambda _: None) -> Written:
-    """Read the runs, compare, write the file; `report` is told each step. Raises the errors of ours."""
+    """Read the runs, compare, write the file; `report` is called with each step. Raises the errors of ours."""
     job.check()
     sources = [find_source(path) for path in job.runs]
     notes: list[str] = []
@@ -102,17 +111,17 @@ def _read(
         protocol=readable_protocol(job.protocol) if job.protocol else None,
         tokenizer=job.tokenizer,
         has_tokens=job.has_tokens,
-        tell=notes.append,
+        report=notes.append,
     )
     for run, source in zip(run_names(job.runs), sources, strict=True):
         report(f"reading {source.path}")
         reader.read(source, run)
-    reader.tell_missed_tokens()
+    reader.report_missed_tokens()
     return reader.entries
 
 
 def _nothing(job: ExploreJob, choice: Choice) -> str:
-    """Why there is no trajectory."""
+    """Say why there is no trajectory."""
     where = ", ".join(map(str, job.runs))
     for name, wanted, seen in (("split", job.split, choice.splits), ("step", job.step, choice.steps)):
         if wanted is not None and wanted not in seen:
@@ -128,14 +137,7 @@ def _title(path: Path) -> str:
     return parts[-1]
 
 
-# One self-contained file: the page's template with its styles and scripts, and the data in blocks that cannot run.
-#
-#     <script type="application/json" id="index">          plain JSON, every "<" as \u003c
-#     <script type="application/octet-stream" id="r0">     gzip and base64, unpacked when it is shown; one per
-# trajectory
-#     <script type="application/octet-stream" id="texts">  the same, unpacked at the first search
-#
-# All of it is ASCII, so that no text from a document can end a block, open a comment, or be read in another encoding.
+# ------------------------------------------------------------------------------------------------------------ the file
 
 
 _GZIP_LEVEL = 6
@@ -156,7 +158,7 @@ def write_page(path: Path, index: Mapping[str, Any], records: Iterable[Mapping[s
 
 
 def page_frame(title: str) -> tuple[str, str]:
-    """What stands before the data and after it."""
+    """Text of the page before the data and after it."""
     page = resources.files("autocoa_plugin.lab.explore") / "page"
     rest = (page / "explorer.html").read_text(encoding="utf-8")
     script = _joined(page, ".js")
@@ -181,7 +183,7 @@ def packed(value: Any) -> str:
 
 
 def _script_hash(script: str) -> str:
-    """What the page's policy calls its one script by; no other runs, an `onerror` in an element neither."""
+    """Hash of the page's one script for its policy (CSP); no other runs, an `onerror` in an element neither."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 

@@ -1,4 +1,4 @@
-"""All trajectories of all runs: files in order, rows chosen by split and step, each read as its kind is."""
+"""Read the trajectories of runs for the explorer: files in order, rows chosen by split and step, each by its kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...errors import ConfigError, DataError, TokenizerError
 from ...protocol import Protocol
-from .entry import Entry, Row, Tell, object_of, rows_of
+from .entry import Entry, Report, Row, object_of, rows_of
 from .read_foreign import entry_of_file, entry_of_text, entry_of_verl, judge_by_score
 from .read_rollouts import entry_of_rollout
 from .sources import Source, SourceFile
@@ -18,7 +18,7 @@ from .tokens import TokenSpeller, load_speller
 
 @dataclass
 class Choice:
-    """Which rows to take; None: all. `splits` and `steps` are those that were seen, taken or not."""
+    """Choice of rows by split and step; None: all. `splits` and `steps` are those that were seen, taken or not."""
 
     split: str | None = None
     step: int | None = None
@@ -43,7 +43,7 @@ class Choice:
 
 
 class Reader:
-    """Reads runs one after the other into `entries`; `notes` tell what was dropped or cannot be shown.
+    """Reads runs one after the other into `entries`; `report` is called with what was dropped or cannot be shown.
 
     `protocol` None: bare text is split at the tags that occur in it. `tokenizer` None: what each run is known to have.
     """
@@ -55,9 +55,9 @@ class Reader:
         protocol: Protocol | None = None,
         tokenizer: str | None = None,
         has_tokens: bool = True,
-        tell: Tell,
+        report: Report,
     ) -> None:
-        self.choice, self.protocol, self.tell = choice, protocol, tell
+        self.choice, self.protocol, self.report = choice, protocol, report
         self.entries: list[Entry] = []
         self._tokenizer, self._has_tokens = tokenizer, has_tokens
         self._spellers: dict[str, TokenSpeller | None] = {}
@@ -68,7 +68,7 @@ class Reader:
         Raises `DataError` naming file and line of a broken row, `ConfigError` for a tokenizer that cannot be loaded.
         """
         if source.note:
-            self.tell(source.note)
+            self.report(source.note)
         speller = self._speller(source) if source.kind in ("results", "dump") else None
         start = len(self.entries)
         for file in filter(self.choice.may_hold, source.files):
@@ -81,19 +81,19 @@ class Reader:
         if source.kind == "verl":
             judge_by_score(self.entries[start:])
 
-    def tell_missed_tokens(self) -> None:
-        """Tell how many segments have no tokens, and why."""
+    def report_missed_tokens(self) -> None:
+        """Report how many segments have no tokens, and why."""
         for name, speller in self._spellers.items():
             if speller and speller.missed:
-                self.tell(
+                self.report(
                     f"the tokens of {speller.missed:,} of {speller.segments:,} segments are not shown: tokenizer "
                     f"{name} does not spell their text (another tokenizer's ids, or words it does not know)"
                 )
 
     def _take(self, row: Row | str, place: str, source: Source, file: SourceFile, speller: TokenSpeller | None) -> None:
-        told = {} if isinstance(row, str) else row
-        split = told.get("split") if file.split is None else file.split
-        step = told.get("step") if file.step is None and source.kind != "results" else file.step
+        own = {} if isinstance(row, str) else row
+        split = own.get("split") if file.split is None else file.split
+        step = own.get("step") if file.step is None and source.kind != "results" else file.step
         step = step if isinstance(step, int) else None
         if not self.choice.takes(split if isinstance(split, str) else None, step):
             return
@@ -112,9 +112,9 @@ class Reader:
         return entry_of_text(row, place, self.protocol) if kind == "text" else entry_of_rollout(row, place, speller)
 
     def _rows(self, file: SourceFile) -> Iterable[tuple[str, Row | str]]:
-        """What a file holds with its place: rows, or the text of a text file."""
+        """Read what a file holds, with its place: rows, or the text of a text file."""
         if file.path.suffix == ".jsonl":
-            return rows_of(file.path, self.tell)
+            return rows_of(file.path, self.report)
         if file.path.suffix == ".json":
             return _listed(file.path)
         text = file.path.read_text(encoding="utf-8", errors="replace")
@@ -126,7 +126,7 @@ class Reader:
         if not self._has_tokens:
             return None
         if name is None:
-            self.tell("no token view: give --tokenizer FOLDER, the folder of the model that sampled this")
+            self.report("no token view: give --tokenizer FOLDER, the folder of the model that sampled this")
             return None
         if name not in self._spellers:
             self._spellers[name] = load_speller(name) if self._tokenizer else self._known_speller(Path(name))
@@ -140,7 +140,7 @@ class Reader:
             reason = "is no folder"
         except (ConfigError, TokenizerError) as error:
             reason = f"cannot be loaded: {error}"
-        self.tell(f"no token view: the run's tokenizer {folder} {reason}; give one with --tokenizer FOLDER")
+        self.report(f"no token view: the run's tokenizer {folder} {reason}; give one with --tokenizer FOLDER")
         return None
 
 

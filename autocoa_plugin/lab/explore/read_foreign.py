@@ -1,6 +1,14 @@
-"""verl's own dumps, `trainer.rollout_data_dir` and `validation_data_dir` of any project: text with a score.
+"""Read rollouts of any project that are only text: verl's own dumps, chats, text files; split at their tags into roles.
 
-<dir>/<step>.jsonl    {"input", "output", "gts", "score", "step", "uid"}, in validation every reward_extra_info key
+    <dir>/<step>.jsonl    {"input", "output", "gts", "score", "step", "uid"}, in validation every reward_extra_info key:
+                          verl's `trainer.rollout_data_dir` and `validation_data_dir`
+    rows                  {"prompt": .., "response": ..}    {"messages": [{"role": "user", "content": ..}, ..]}
+    rollout.txt           one response
+
+Other names for the same are understood (question, output, completion, golden_answers, ...); whatever else a row has is
+shown as it stands. Splitting never fails, and concatenated parts are the text: what `data.chat_text` accepts is split
+in the same way; where that refuses, a tag that was never closed takes the rest, up to an observation at most, and a tag
+that was never opened is ordinary text.
 """
 
 from __future__ import annotations
@@ -63,7 +71,7 @@ def answer_of(parts: Sequence[Part], protocol: Protocol | None) -> str | None:
 
 
 def judge_by_score(entries: Sequence[Entry]) -> None:
-    """Where nothing says what is correct and all scores lie near 0, 1 or -1: a score above 0.5 is."""
+    """Guess correctness from scores: where no row says it and all lie near 0, 1 or -1, a score above 0.5 is correct."""
     scores = [entry.reward for entry in entries if entry.reward is not None]
     if not all(min(abs(score - mark) for mark in (-1, 0, 1)) <= _NEAR for score in scores):
         return
@@ -81,12 +89,7 @@ def _uid(uid: Any, prompt: str) -> tuple[str, int]:
     return (name, int(numbers[0])) if is_key else (str(uid), 0)
 
 
-# Rollouts that are only text: rows with prompt and response or with messages, or one text file.
-#
-#     {"prompt": .., "response": ..}    {"messages": [{"role": "user", "content": ..}, ..]}    rollout.txt
-#
-# Other names for the same are understood (question, output, completion, golden_answers, ...); whatever else a row has
-# is shown as it stands.
+# ------------------------------------------------------ rows with prompt and response or with messages, and text files
 
 
 _PROMPTS = ("prompt", "question", "input", "instruction", "query")
@@ -126,7 +129,7 @@ def entry_of_text(row: Mapping[str, Any], place: str, protocol: Protocol | None)
 
 
 def entry_of_file(text: str, name: str, protocol: Protocol | None) -> Entry:
-    """One text file is one response."""
+    """Read a text file, which is one response."""
     parts, protocol = _split(text, protocol)
     return Entry(name, parts, protocol.name if protocol else None, answer=answer_of(parts, protocol))
 
@@ -141,7 +144,7 @@ def _split(text: str, protocol: Protocol | None) -> tuple[list[Part], Protocol |
 
 
 def _turns(chat: Any, place: str) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """What stands before the first turn of the policy, and the rest."""
+    """Split a chat before the first turn of the policy."""
     if not isinstance(chat, list) or not all(isinstance(turn, Mapping) for turn in chat):
         raise DataError(f"{place}: messages must be a list of objects with role and content, got {chat!r:.60}")
     policy = (number for number, turn in enumerate(chat) if _speaker(turn) in _POLICY)
@@ -150,7 +153,7 @@ def _turns(chat: Any, place: str) -> tuple[list[Mapping[str, Any]], list[Mapping
 
 
 def _split_chat(turns: Sequence[Mapping[str, Any]], protocol: Protocol | None) -> tuple[list[Part], Protocol | None]:
-    """The policy's turns split at their tags; whoever else speaks between them is an observation."""
+    """Split the policy's turns at their tags; what any other speaker says between them is an observation."""
     protocol = protocol or detect_protocol("\n".join(_content(turn) for turn in turns))
     parts: list[Part] = []
     for turn in turns:
@@ -185,10 +188,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-# Any text split at a protocol's tags, as well as it goes: never fails, and concatenated parts are the text.
-#
-# What `data.response_text` accepts is split here in the same way. Where that refuses, a tag that was never closed takes
-# the rest, up to an observation at most, and a tag that was never opened is ordinary text.
+# ----------------------------------------------------------------- text split at a protocol's tags, as well as it goes
 
 
 _SPACE = re.compile(r"\s*")
@@ -250,7 +250,7 @@ class _Splitter:
             self.action = None
 
     def _add_words(self, end: int) -> None:
-        """What is said outside actions: thought, then answer, told apart as `data.response_text` does."""
+        """Add the words outside actions: thought, then answer, divided as by `data.chat_text`."""
         words, thought = self.text[self.done : end], self.protocol.thought
         cut = self.protocol.find_answer_start(words, thought_closed=self.thought_closed)
         if not self.in_answer:
@@ -272,7 +272,7 @@ class _Splitter:
         return found.end() if found else start
 
 
-# Tags of other projects, so that their rollouts are read with roles; nothing is ever sampled with them.
+# ------------------------ tags of other projects, to read their rollouts with roles; nothing is ever sampled with them
 
 
 _THINK, _ANSWER = TagPair("<think>", "</think>"), TagPair("<answer>", "</answer>")

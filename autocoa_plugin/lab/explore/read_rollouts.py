@@ -1,4 +1,4 @@
-"""Rows of trajectory dumps and of `autocoa evaluate`: everything is known, ids and log-probabilities included.
+"""Read rows of trajectory dumps and of `autocoa evaluate`, ids and log-probabilities included.
 
 Fields that this version does not know (another version's counters, a project's own) are shown as text.
 """
@@ -105,7 +105,7 @@ def _text_or_none(value: Any) -> str | None:
 
 
 def _sample(row: Mapping[str, Any], info: Mapping[str, Any]) -> int:
-    """The number of a prompt's answer: evaluation counts samples, training sessions."""
+    """Number of a prompt's answer: evaluation counts samples, training sessions."""
     found = row.get("sample", info.get("session"))
     return found if isinstance(found, int) else 0
 

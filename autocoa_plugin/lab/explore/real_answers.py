@@ -1,4 +1,4 @@
-"""What a real tool answers to the queries whose answers were imagined, so that both can be compared.
+"""Compare imagined observations with a real tool's answers to the same queries, word by word.
 
     asked now      --corpus, --search-url, --settings: every imagined search query once, many at a time
     same run       else: where a real tool answered the same query in another of the trajectories
@@ -21,7 +21,7 @@ from ...errors import ToolError
 from ...retrieval.base import Document, Retriever
 from ...settings import SearchSettings
 from ...trajectory import ANSWERS, REAL_ORIGINS, Origin, Role
-from .entry import Entry, Part, Tell
+from .entry import Entry, Part, Report
 from .read_foreign import READABLE
 
 _BATCH = 16  # queries of one request
@@ -29,7 +29,7 @@ Key = tuple[str, str]
 """Tool and query."""
 
 
-def compare_with_real(entries: Sequence[Entry], search: SearchSettings | None, tell: Tell) -> None:
+def compare_with_real(entries: Sequence[Entry], search: SearchSettings | None, report: Report) -> None:
     """Give every imagined part its real answer and the difference, where one is known; asks `search` when given.
 
     Raises the `ToolError` of the search tool when it answers no query at all.
@@ -44,14 +44,14 @@ def compare_with_real(entries: Sequence[Entry], search: SearchSettings | None, t
                 _attach(entry, part, body_of(found, entry.protocol), "same run")
         return
     queries = list(dict.fromkeys(query for _, _, (tool, query) in imagined if tool == "search"))
-    answers = asyncio.run(_ask(queries, build_retriever(search), search.top_k, tell))
+    answers = asyncio.run(_ask(queries, build_retriever(search), search.top_k, report))
     for entry, part, (tool, query) in imagined:
         if tool == "search" and query in answers:
             _attach(entry, part, _spell(answers[query], entry.protocol), _name(search))
 
 
 def body_of(part: Part, protocol: str | None) -> str:
-    """What an observation says between its tags."""
+    """Body of an observation, between its tags."""
     text = part.text.strip()
     spelling = READABLE.get(protocol or "")
     for tool in spelling.tools if spelling else ():
@@ -82,7 +82,9 @@ def _name(search: SearchSettings) -> str:
     return Path(search.corpus).name if search.corpus else "search server"
 
 
-async def _ask(queries: Sequence[str], retriever: Retriever, top_k: int, tell: Tell) -> Mapping[str, list[Document]]:
+async def _ask(
+    queries: Sequence[str], retriever: Retriever, top_k: int, report: Report
+) -> Mapping[str, list[Document]]:
     batches = [queries[start : start + _BATCH] for start in range(0, len(queries), _BATCH)]
     asked: Sequence[Any] = await asyncio.gather(
         *(retriever.search(batch, top_k) for batch in batches), return_exceptions=True
@@ -99,11 +101,11 @@ async def _ask(queries: Sequence[str], retriever: Retriever, top_k: int, tell: T
     if failures and not answers:
         raise failures[0]
     if failures:
-        tell(f"no real answer to {len(queries) - len(answers):,} of {len(queries):,} imagined queries: {failures[0]}")
+        report(f"no real answer to {len(queries) - len(answers):,} of {len(queries):,} imagined queries: {failures[0]}")
     return answers
 
 
-# Two texts compared word by word, in pieces from which each of them can be put together again.
+# --------------------------------- two texts word by word, in pieces from which each of them can be put together again
 
 
 Piece = tuple[str, str]
@@ -118,7 +120,7 @@ _MAX_WORDS = 1500  # SequenceMatcher's worst case is worse than quadratic
 def word_diff(first: str, second: str) -> tuple[Piece, ...]:
     """Compare two texts; the pieces "=" and "-" joined are the first, "=" and "+" the second.
 
-    Of very long texts that differ only the first 1,500 different words are compared, the rest is told as replaced.
+    Of very long texts that differ only the first 1,500 different words are compared, the rest counts as replaced.
     """
     left, right = _WORD.findall(first), _WORD.findall(second)
     head = _common(left, right)

@@ -1,4 +1,4 @@
-"""The data contract with the page: one short row per trajectory for the list, one record for what is shown of it.
+"""Data contract of the explorer page: one short row per trajectory for the list, one record for what is shown of it.
 
 index    {"schema_version", "title", "kind", "files", "made", "has_tokens", "has_logprobs", "notes", "rows"}
 row      what the list, the filters and the badges need
@@ -71,7 +71,7 @@ def row_of(entry: Entry, n: int) -> dict[str, Any]:
 
 
 def record_of(entry: Entry) -> dict[str, Any]:
-    """All that is shown of one trajectory."""
+    """Record of one trajectory: all that is shown of it."""
     return {
         "prompt": entry.prompt,
         "segments": [_segment(part) for part in entry.parts],
@@ -81,14 +81,14 @@ def record_of(entry: Entry) -> dict[str, Any]:
 
 
 def text_of(entry: Entry) -> str:
-    """All that a search looks through."""
+    """Text of one trajectory that a search looks through."""
     return "\n".join([entry.question, entry.prompt or "", *(part.text for part in entry.parts)])
 
 
 def index_of(
     entries: Sequence[Entry], *, title: str, kind: str, files: Sequence[str], made: str, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything that is read when the page opens; `made` is when it was written, ISO 8601."""
+    """Index of the page: all that is read when it opens; `made` is when it was written, ISO 8601."""
     found = [part.tokens for entry in entries for part in entry.parts if part.tokens]
     return {
         "schema_version": SCHEMA_VERSION,

@@ -1,4 +1,4 @@
-"""What the paths are that `autocoa explore` is given, and which files belong to them.
+"""Recognise the paths given to `autocoa explore` (results, dumps, verl's dumps, text) and list their files.
 
 results     the folder of `autocoa evaluate`                        run.json, samples.jsonl or partial.jsonl
             the folder of `autocoa synthesize`                      run.json, attempts.jsonl
@@ -29,7 +29,7 @@ _EXPECTED = (
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file; None: its rows tell split and step themselves, or nobody does."""
+    """One file; None: its rows say split and step themselves, or they are unknown."""
 
     path: Path
     split: str | None = None
@@ -48,7 +48,7 @@ class Source:
 
 
 def find_source(path: Path) -> Source:
-    """Tell what a path is; raises `DataError`, with the nearest path, for one that is nothing we know."""
+    """Recognise what a path is; raises `DataError`, with the nearest path, for one that is nothing we know."""
     if path.is_file():
         return _source_of_file(path)
     if not path.is_dir():
@@ -61,7 +61,7 @@ def find_source(path: Path) -> Source:
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:
-    """Names that tell several runs apart: as many trailing parts of their paths as needed; "" for a single one."""
+    """Unique names of several runs: as many trailing parts of their paths as needed; "" for a single one."""
     if len(paths) == 1:
         return [""]
     parts = [path.absolute().parts for path in paths]
@@ -94,10 +94,10 @@ def _results(path: Path) -> Source | None:
 
 def _tokenizer_of_run(run: Path) -> str | None:
     try:
-        told = json.loads(run.read_text(encoding="utf-8"))
+        described = json.loads(run.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    name = told.get("tokenizer") or told.get("model") if isinstance(told, dict) else None
+    name = described.get("tokenizer") or described.get("model") if isinstance(described, dict) else None
     return name if isinstance(name, str) else None
 
 

@@ -1,4 +1,4 @@
-"""Which characters of a stored text each of its tokens spells.
+"""Align tokens with the characters of a stored text.
 
     ids   17      402    9         text   "naïve 🙂"
     spell "na" "ïve"  " 🙂"        a character of several tokens is spelled by the one that completes it
@@ -27,7 +27,7 @@ _CHARACTER_TOKENS = 4  # a character of UTF-8 is four bytes at most
 class TokenSpeller:
     """Finds the characters of tokens; `anchor` are ids of an ordinary word, after which a word begins with its space.
 
-    `segments` and `missed` count what was asked for, and what could not be told.
+    `segments` and `missed` count what was asked for, and what could not be found.
     """
 
     def __init__(self, decode: Decode, anchor: Sequence[int] = ()) -> None:
@@ -38,19 +38,19 @@ class TokenSpeller:
         self._of_token: dict[int, str] = {}
 
     def tokens(self, segments: Sequence[Segment]) -> list[Tokens | None]:
-        """The tokens of each segment of a response; None where the ids do not spell the text.
+        """Tokens of each segment of a response; None where the ids do not spell the text.
 
-        Of a token that straddles two segments, the characters in the other one are told as its neighbour's there.
+        Of a token that straddles two segments, the characters in the other one count as its neighbour's there.
         """
         found = [tokens for run in _runs(segments) for tokens in self._tokens_of_run(run)]
-        # white space that the tokenizer cannot spell has no ids: nothing to tell about it
-        told = [each for each, segment in zip(found, segments, strict=True) if segment.ids]
-        self.segments += len(told)
-        self.missed += told.count(None)
+        # white space that the tokenizer cannot spell has no ids, so there is nothing to find
+        asked = [each for each, segment in zip(found, segments, strict=True) if segment.ids]
+        self.segments += len(asked)
+        self.missed += asked.count(None)
         return found
 
     def ends(self, ids: Sequence[int], text: str) -> list[int] | None:
-        """How many characters of the text are spelled after each token; None when the ids do not spell it."""
+        """Number of characters of the text that are spelled after each token; None when the ids do not spell it."""
         self._of_token |= {token: self._piece((token,)) for token in set(ids) - self._of_token.keys()}
         pieces = [self._of_token[token] for token in ids]
         if "".join(pieces) == text:
@@ -71,7 +71,7 @@ class TokenSpeller:
         return [*ends[:-1], len(text)] if ends and not text[position:].strip() else None
 
     def _next(self, ids: Sequence[int], text: str, position: int) -> tuple[int, int | None]:
-        """How many tokens spell the next characters of the text, and where these end; None when none do."""
+        """Find how many tokens spell the next characters of the text, and where these end; None when none do."""
         best: tuple[int, int | None] = (1, None)
         for count in range(1, len(ids) + 1):
             piece = self._piece(tuple(ids[:count]))
@@ -89,7 +89,7 @@ class TokenSpeller:
         return [None] * len(run) if ends is None else _cut(run, text, ends)
 
     def _piece(self, ids: tuple[int, ...]) -> str:
-        """What tokens spell inside a text."""
+        """Spell tokens as they stand inside a text."""
         if ids not in self._pieces:
             spelled = self.decode((*self._anchor, *ids))
             is_kept = spelled.startswith(self._anchor_text)
@@ -129,14 +129,14 @@ def _load(folder: Path) -> Any:
 
 
 def _runs(segments: Sequence[Segment]) -> list[list[Segment]]:
-    """What the policy sampled in one go may share tokens at its borders; everything else stands alone."""
+    """Group the segments that may share tokens at their borders, those sampled in one go; all others stand alone."""
     key = [(segment.source is Source.POLICY) or (None, index) for index, segment in enumerate(segments)]
     grouped = groupby(zip(key, segments, strict=True), key=lambda pair: pair[0])
     return [[segment for _, segment in group] for _, group in grouped]
 
 
 def _find(piece: str, text: str, position: int) -> int | None:
-    """Where a piece ends that stands at a position; only white space before it may be missing or too much."""
+    """Find where a piece ends that stands at a position; only white space before it may be missing or too much."""
     if text.startswith(piece, position):
         return position + len(piece)
     piece = piece.strip()

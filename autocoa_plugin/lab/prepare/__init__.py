@@ -1,1 +1,1 @@
-"""`autocoa prepare`: questions of any kind as prompt files that verl trains on."""
+"""Prepare questions of any kind as prompt files that verl trains on (`autocoa prepare`)."""

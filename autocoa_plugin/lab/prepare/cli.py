@@ -1,4 +1,4 @@
-"""`autocoa prepare -o FOLDER --train SOURCE --val SOURCE`: questions as prompts for the RL stages.
+"""Command `autocoa prepare -o FOLDER --train SOURCE --val SOURCE`: questions as prompts for the RL stages.
 
 autocoa prepare -o data/paper --preset paper --val hotpotqa --limit-val 500
 autocoa prepare -o data/mine --train mine.csv --columns question=prompt,answers=label --val hotpotqa=copy/dev.jsonl
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What `autocoa prepare` does: turns arguments into a job, runs it, says what was written.
+# -------------------------------------------------------------------------- arguments into a job, and what was written
 
 
 def run_command(arguments: argparse.Namespace) -> None:
@@ -91,7 +91,7 @@ def read_job(arguments: argparse.Namespace) -> PrepareJob:
 
 
 def part_text(name: str, part: Part) -> str:
-    """One line on the file "train" or "val", and an indented one for each thing worth knowing."""
+    """Describe the file "train" or "val": one line, and an indented one for each thing worth knowing."""
     count = part.questions["count"]
     lines = [
         f"{count:,} questions of {part.questions['source']} ({part.read:,} read)",
@@ -101,14 +101,14 @@ def part_text(name: str, part: Part) -> str:
 
 
 def steps_text(prompts: int) -> str:
-    """How many steps of the recipes so many training prompts are."""
+    """Spell how many steps of the recipes so many training prompts are."""
     steps, rest = divmod(prompts, PROMPTS_PER_STEP)
     if not steps:
         return (
             f"fewer than a step of the recipes' {PROMPTS_PER_STEP} prompts: train with data.train_batch_size={prompts}"
         )
-    told = f"{steps:,} step{'s' * (steps > 1)} of the recipes' {PROMPTS_PER_STEP} prompts"
-    return f"{told}; the last {rest} fill no step and are not trained on" if rest else told
+    text = f"{steps:,} step{'s' * (steps > 1)} of the recipes' {PROMPTS_PER_STEP} prompts"
+    return f"{text}; the last {rest} fill no step and are not trained on" if rest else text
 
 
 def _notes(part: Part, *, is_training: bool) -> Iterator[str]:

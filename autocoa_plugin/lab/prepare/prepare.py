@@ -1,10 +1,11 @@
-"""Questions to verl's prompt files, as the RL recipes and `autocoa stages --data FOLDER` take them.
+"""Prepare questions as verl's prompt files, as the RL recipes and `autocoa stages --data FOLDER` take them.
 
     --train SOURCE ── select_training ──> FOLDER/train.parquet ─┐
     --val SOURCE ───────────────────────> FOLDER/val.parquet ───┴─> FOLDER/prepare.json: what they are, and of what
 
-What a source may be is told in `files.py`, what a row holds in `prompt_rows.py`, which questions are trained on in
-`prepare_selection.py`.
+    training questions   read ── in validation too, asked before: left out ── drawn order ── the first `limit`
+
+Sources are described in `lab.asking.questions`, rows in `prompt_rows.py`.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Part:
-    """What one file is; JSON-ready.
+    """Description of one written file; JSON-ready.
 
-    `questions` is `files.questions_identity` of what was written, `read` how many there were, `left_out` why some are
-    not in it. `compared` is the number of validation questions that training ones were compared with, None: none.
+    `questions` is `questions.questions_identity` of what was written, `read` how many there were, `left_out` why some
+    are not in it. `compared` is the number of validation questions that training ones were compared with, None: none.
     `not_stored` counts the questions of which something else than question and answers is not stored, by its name.
     `licences` are those of the named sets.
     """
@@ -60,7 +61,7 @@ class Part:
 
 
 def prepare(job: PrepareJob, report: Report = lambda _: None) -> dict[str, Part]:
-    """Write the files of a job and what they are, by "train" and "val"; what sets leave out is told to `report`.
+    """Write the files of a job, and describe them, by "train" and "val"; `report` is called with what sets leave out.
 
     Everything is read before anything is written. Raises `ConfigError` and `DataError` for what cannot be read, and
     `DataError` when too few training questions are left.
@@ -131,8 +132,8 @@ def _write(job: PrepareJob, name: str, selection: Selection, held: int) -> Part:
 
 
 def _write_card(folder: Path, parts: Mapping[str, Part]) -> None:
-    """Write what the files are; what an earlier run has told of the other file stays."""
-    card = {name: told for name, told in _read_card(folder / CARD).items() if part_path(folder, name).is_file()}
+    """Write the description of the files; what an earlier run has written about the other file stays."""
+    card = {name: part for name, part in _read_card(folder / CARD).items() if part_path(folder, name).is_file()}
     card |= {name: asdict(part) for name, part in parts.items()}
     write_json(folder / CARD, card)
 
@@ -145,9 +146,7 @@ def _read_card(path: Path) -> dict[str, Any]:
     return card if isinstance(card, dict) else {}
 
 
-# What `autocoa prepare` is to write: sources, limits, order; presets; what cannot work is refused early.
-#
-# How it is done is told in `prepare.py`.
+# ----------------------------------------- the job: sources, limits, order; presets; what cannot work is refused early
 
 
 PAPER_STEPS = 96
@@ -157,7 +156,7 @@ PROMPTS_PER_STEP = 48
 
 @dataclass(frozen=True)
 class Preset:
-    """So many training questions of a source, drawn by a seed."""
+    """Preset of training questions: so many of a source, drawn by a seed."""
 
     train: str
     prompts: int
@@ -172,7 +171,7 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class PrepareJob:
-    """What is written, and of what; `train` and `val` are sources of `files.read_questions`, None: not written.
+    """Job of `autocoa prepare`; `train` and `val` are sources of `questions.read_questions`, None: not written.
 
     `train_split`, `val_split`: of data sets of the hub (None: their `train`, and what papers evaluate on).
     `limit_train` counts all training questions, `limit_val` those of each set; None: all. `shuffle` is the seed of the
@@ -232,13 +231,11 @@ class PrepareJob:
 
 
 def part_path(folder: Path, part: str) -> Path:
-    """Where the prompts of "train" or "val" lie: the names that `autocoa stages` looks for."""
+    """Path of the prompts of "train" or "val": the names that `autocoa stages` looks for."""
     return folder / f"{part}.parquet"
 
 
-# Which questions are trained on: not what validation asks too, nothing twice, and so many in a drawn order.
-#
-# read ── in validation too, asked before: left out ── drawn order ── the first `limit`
+# --------------- which questions are trained on: not what validation asks too, nothing twice, so many in a drawn order
 
 
 _BETWEEN_DIGITS = re.compile(r"(?<=\d)\s*([^\w\s,]+)\s*(?=\d)")
@@ -246,7 +243,7 @@ _BETWEEN_DIGITS = re.compile(r"(?<=\d)\s*([^\w\s,]+)\s*(?=\d)")
 
 @dataclass(frozen=True)
 class Selection:
-    """The questions that are left, and how many were left out for which reason."""
+    """Selected questions, and how many were left out for which reason."""
 
     questions: tuple[Question, ...]
     left_out: dict[str, int]
@@ -255,7 +252,7 @@ class Selection:
 def select_training(
     questions: Iterable[Question], held: Iterable[Question], *, seed: int | None, limit: int | None
 ) -> Selection:
-    """Leave out what `held` asks too and what was asked before; then the first `limit` (None: all).
+    """Select training questions: without what `held` asks too or was asked before; then the first `limit` (None: all).
 
     With `seed` in a drawn order, None: as they come. Wordings are compared, not answers.
     """
@@ -277,7 +274,7 @@ def select_training(
 
 
 def wording(question: str) -> str:
-    """A question as it is compared: normalised as answers are, but 3 + 4 is not 3 * 4, nor 1.5 the same as 15."""
+    """Normalise a question for comparison, as answers are, but 3 + 4 is not 3 * 4, nor 1.5 the same as 15."""
     between = "".join(_BETWEEN_DIGITS.findall(question))
     return f"{normalize_answer(question) or question.lower()}\n{between}"
 

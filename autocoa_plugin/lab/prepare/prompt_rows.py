@@ -1,10 +1,11 @@
-"""Questions as rows of verl's prompt data, the parquet files that the RL recipes take; `rows.py` reads them back.
+"""Write questions as verl's prompt data, the parquet files of the RL recipes; `lab.asking.question_rows` reads them.
 
     data_source  prompt    ability  reward_model.ground_truth  extra_info
     group        messages  "qa"     gold answers               index id split question [needs_search] [meta ...]
 
 `extra_info` goes along with a rollout, into environments and dumps, so it holds no gold answer. What else is known of a
-question is stored as far as `prompt_meta.py` lets it.
+question (`Question.meta`) is stored as texts, truth values and numbers, of one type in all rows, and never a gold
+answer, under whatever name it stands.
 """
 
 from __future__ import annotations
@@ -136,9 +137,7 @@ def _extra_types(questions: Sequence[Question], kinds: Mapping[str, type]) -> di
     return types | {name: pa.type_for_alias(_TYPES[kind]) for name, kind in kinds.items()}
 
 
-# What is stored of a question's meta beside its prompt, where a rollout carries it along.
-#
-# Texts, truth values and numbers, of one type in all rows; no gold answer, under whatever name it stands.
+# --------------------------------------------- the meta of a question that is stored, where a rollout carries it along
 
 
 _OF_ROWS = ("index", "id", "split", "question", "needs_search")  # a row says these itself
@@ -162,7 +161,7 @@ def meta_kinds(questions: Sequence[Question]) -> dict[str, type]:
 
 
 def stored_meta(question: Question, kinds: Mapping[str, type]) -> dict[str, Any]:
-    """What is stored of a question's meta, in the types of its columns."""
+    """Meta of a question that is stored, in the types of its columns."""
     known = known_meta(question).items()
     return {
         name: kinds[name](value) for name, value in known if name in kinds and not _tells_gold(value, question.golds)

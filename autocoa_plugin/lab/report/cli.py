@@ -1,4 +1,4 @@
-"""`autocoa report RUN...`: evaluations, trainings and scorecards as one page.
+"""Command `autocoa report RUN...`: evaluations, trainings and scorecards as one page.
 
 autocoa report outputs/demo -o report.html
 autocoa report results/react results/sft2 runs/stages scorecard.json -o report.html --title "Seven billion"
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What `autocoa report` does: check, read, draw, write the page and the numbers beside it.
+# --------------------------------------------------------- check, read, draw, write the page and the numbers beside it
 
 
 TITLE = "AutoCoA report"
@@ -77,7 +77,7 @@ def write_report(
     command: str = "",
     created: str | None = None,
 ) -> tuple[Path, Path]:
-    """Write the page and, beside it with the suffix .json, all numbers it shows; return both paths.
+    """Write the report page and, beside it with the suffix .json, all numbers it shows; return both paths.
 
     `created` None: now. Raises `ConfigError` for an output that is no .html file or when a library is missing,
     `DataError` for a run that is none.

@@ -1,8 +1,13 @@
-"""Which evaluations may stand in one table, and what tells the tables apart.
+"""Group evaluations into tables of comparable numbers, and mark the best method as far as the evidence goes.
 
 Questions, metric, world and sampling must be equal. Model, prompt and protocol may differ: they are what is compared;
 a row whose prompt, protocol or LLM judge is not that of most rows gets a footnote. The closed-book control has no
 world, so it stands in every table of its questions.
+
+The highest exact match is "best" only when it differs significantly from every other row: by a paired test over the
+same questions (p < 0.05) where samples are there, else by 95 % intervals that do not overlap. Otherwise it and every
+row that does not differ from it are "tied". Asking for all other rows at once needs no correction for many tests: the
+claim is an intersection of claims.
 """
 
 from __future__ import annotations
@@ -31,8 +36,8 @@ _SHOWN_CHARACTERS = 40
 class Comparison:
     """Evaluations that may stand in one table.
 
-    `name` is short and unique; `differs` says what tells it from the others, as "world.top_k" -> its value ({}: there
-    is one table only). `footnotes`: evaluation's name -> sentences.
+    `name` is short and unique; `differs` says in what it differs from the others, as "world.top_k" -> its value ({}:
+    there is one table only). `footnotes`: evaluation's name -> sentences.
     """
 
     name: str
@@ -47,12 +52,12 @@ class Comparison:
 
     @property
     def suffix(self) -> str:
-        """What the ids of this table's blocks end in; "" for the only one."""
+        """Suffix of the ids of this table's blocks; "" for the only one."""
         return f"-{self.name}" if self.name else ""
 
     @property
     def heading(self) -> str:
-        """What tells this table from the others, in words; "" for the only one."""
+        """Differences of this table from the others, in words; "" for the only one."""
         return ", ".join(f"{key} = {value}" for key, value in self.differs.items())
 
 
@@ -134,12 +139,7 @@ def _commonest(table: Sequence[Evaluation], part: str) -> str:
     return (counted or Counter(_key(each, (part,)) for each in table)).most_common(1)[0][0]
 
 
-# Which method leads a column, as far as the evidence goes.
-#
-# The highest exact match is "best" only when it is told apart from every other row: by a paired test over the same
-# questions (p < 0.05) where samples are there, else by 95 % intervals that do not overlap. Otherwise it and every row
-# that cannot be told from it are "tied". Asking for all other rows at once needs no correction for many tests: the
-# claim is an intersection of claims.
+# ----------------------------------------------------------------------------------------- which method leads a column
 
 
 Mark = Literal["best", "tied"]
@@ -200,14 +200,14 @@ def _by_group(path: Path, changed: float) -> dict[str, dict[str, float]]:
     return {group: {uid: sum(each) / len(each) for uid, each in found.items()} for group, found in values.items()}
 
 
-# What a report says first: which method is highest, and how far the evidence carries that.
+# ------------------------------------------------------------------------------------- the first sentences of a report
 
 
 _SPACE = "\N{NO-BREAK SPACE}"
 
 
 def lead(material: Material) -> list[str]:
-    """One sentence or two per table of evaluations."""
+    """Say which method is highest, and how far the evidence carries that: a sentence or two per table."""
     return [sentence for table in comparisons(material.evaluations) if (sentence := _sentence(table))]
 
 

@@ -1,4 +1,4 @@
-"""Which training metrics make which panel: verl's names and ours (`verl_adapters.metrics`), read from a run's history.
+"""Panels of training curves: metrics by verl's names and ours (`verl_adapters.run_ledger`), read from a run's history.
 
 A panel whose metrics a run did not log is left out. Names with "*" match any: validation is logged per set of questions
 as "val-core/<set>/<variable>/mean@1" (verl 0.9.1, `verl/trainer/ppo/metric_utils.py`).
@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """What is drawn in one pair of axes; `unit` "%" shows shares times 100."""
+    """Lines drawn in one pair of axes; `unit` "%" shows shares times 100."""
 
     name: str
     title: str
@@ -111,7 +111,7 @@ PANELS = (
 
 
 def drawables(training: Training, panels: Sequence[Panel] = PANELS) -> list[Drawable]:
-    """The panels that this run has numbers for."""
+    """Panels that this run has numbers for."""
     names = list(dict.fromkeys(name for row in training.steps.values() for name in row))
     found = []
     for panel in panels:
@@ -155,7 +155,7 @@ class Phase:
 
 
 def phases(training: Training) -> list[Phase]:
-    """Split a run's training steps by who answered most of its actions; steps without a call belong to none."""
+    """Split a run's training steps by what answered most of their actions; steps without a call belong to none."""
     found: list[Phase] = []
     for step, imagined, real in calls(training):
         if imagined + real == 0:

@@ -1,8 +1,9 @@
-"""From matplotlib to SVG that belongs to a page: text stays text, colours are the page's variables, ids are unique.
+"""Draw matplotlib figures as inline SVG: text stays text, colours are the page's variables, ids are unique.
 
     paint(figure) ──matplotlib──> <svg ... #00a003 ...> ──inlined──> <svg ... var(--blue) ...>
 
-Light and dark are then the page's business, fonts as well, and the same input gives the same bytes.
+Light and dark and the fonts are then chosen by the page, and the same input gives the same bytes. The pictures
+themselves are in `figures_results.py` and `figures_training.py`.
 """
 
 from __future__ import annotations
@@ -90,12 +91,12 @@ _UNSHOWABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u206
 
 
 def plain_text(text: str) -> str:
-    """Text as a page can hold it: what cannot be shown, or would change what stands around it, is U+FFFD."""
+    """Clean text for a page: what cannot be shown, or would change what stands around it, becomes U+FFFD."""
     return _UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def plain(text: str) -> str:
-    """Text as a picture can show it: one line of at most 60 characters."""
+    """Clean text for a picture: one line of at most 60 characters."""
     line = " ".join(plain_text(text).split())
     return line if len(line) <= 60 else line[:59] + "…"
 
@@ -143,7 +144,7 @@ def _page_style(value: str, key: str) -> str:
     return value
 
 
-# What several pictures do alike: percent axes, whiskers, labels that keep apart.
+# ------------------------------------------- parts of several pictures: percent axes, whiskers, labels that keep apart
 
 
 def percent(value: float | None) -> float:
@@ -212,6 +213,3 @@ def _end(block: Sequence[int], wanted: Sequence[float], gap: float, low: float, 
 def colour(name: str) -> str:
     """A colour of the page by its name."""
     return COLOURS[name]
-
-
-# The pictures of a report, one module each; `canvas` turns what they paint into SVG of the page.

@@ -1,4 +1,4 @@
-"""Bars: how far a lenient metric inflates exact match, how rollouts ended, which decisions were wrong."""
+"""Figures of evaluations: intervals as dots, bars of metrics, endings and decisions, Figure 3, calls by step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDINGS = {"answered": "blue", "forced": "orange", "truncated": "vermilion", "no
 
 
 def inflation(rows: Mapping[str, tuple[Interval, Interval]], *, name: str) -> Picture:
-    """Exact match as a bar, what 0.7-recall adds to it as a lighter one; rows are name -> (exact match, 0.7-recall)."""
+    """Draw exact match as a bar, what 0.7-recall adds as a lighter one; rows: name -> (exact match, 0.7-recall)."""
 
     def paint(figure: Any) -> None:
         axes = _row_axes(figure, list(rows))
@@ -35,7 +35,7 @@ def inflation(rows: Mapping[str, tuple[Interval, Interval]], *, name: str) -> Pi
 
 
 def endings(rows: Mapping[str, Mapping[str, Ending]], *, name: str) -> Picture:
-    """How samples ended, as parts of a whole bar per method."""
+    """Draw how samples ended, as parts of a whole bar per method."""
 
     def paint(figure: Any) -> None:
         axes = _row_axes(figure, list(rows))
@@ -56,7 +56,7 @@ def endings(rows: Mapping[str, Mapping[str, Ending]], *, name: str) -> Picture:
 
 
 def decisions(rows: Mapping[str, Deciding], *, name: str) -> Picture:
-    """Missed actions to the left of the middle, unneeded ones to the right."""
+    """Draw wrong decisions: missed actions to the left of the middle, unneeded ones to the right."""
 
     def paint(figure: Any) -> None:
         axes = _row_axes(figure, list(rows))
@@ -90,7 +90,7 @@ def _line(axes: Any, place: int, interval: Interval) -> None:
         axes.plot(ends, (place, place), color=colour("ink"), linewidth=1.2)
 
 
-# Means with their intervals as dots and whiskers: small multiples that share the names on the left.
+# ------------------- means with their intervals as dots and whiskers: small multiples that share the names on the left
 
 
 _NAMES_WIDTH, _PANEL_WIDTH, _DOTS_ROW, _DOTS_MARGINS = 190, 120, 25, 62
@@ -138,7 +138,7 @@ def _panel(axes: Any, title: str, found: Mapping[str, Interval], rows: Sequence[
         axes.plot([percent(interval.mean)], [place], "o", color=shade, markersize=5.5, clip_on=False)
 
 
-# The paper's Figure 3 for one method: accuracy (a) and share of all solved samples (b) by number of actions.
+# ------------------------- the paper's Figure 3: accuracy (a) and share of all solved samples (b) by number of actions
 
 
 _ACTIONS_WIDTH, _ACTIONS_HEIGHT = 236, 250
@@ -188,7 +188,7 @@ def _shares(axes: Any, found: Sequence[ByActions]) -> None:
     bare(axes, "left")
 
 
-# Who answered the actions of each training step: the ledger as stacked bars.
+# ---------------------------------------------- calls of each training step by environment: the ledger as stacked bars
 
 
 _CALLS_WIDTH, _CALLS_HEIGHT = 420, 210
@@ -198,12 +198,12 @@ ORIGINS = {"real_calls": "blue", "cached_calls": "sky", "replayed_calls": "green
 
 
 def train_entries(ledger: Ledger) -> dict[int, LedgerEntry]:
-    """What each training step cost."""
+    """Cost of each training step."""
     return {step: entry for (split, step), entry in sorted(ledger.entries.items()) if split == "train"}
 
 
 def calls_by_step(run: str, entries: Mapping[int, LedgerEntry], *, name: str) -> Picture:
-    """Stack the calls of each step by who answered."""
+    """Stack the calls of each step by what answered them: tool, cache, tape or model."""
 
     def paint(figure: Any) -> None:
         axes = figure.subplots()

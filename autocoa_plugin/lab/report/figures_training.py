@@ -1,4 +1,4 @@
-"""One panel of a training run: metrics by step, over the phases of the curriculum."""
+"""Figures of trainings: metrics by step over the curriculum's phases, the sim-to-real frontier, scorecards by step."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _thinned(points: Points) -> Points:
     return [point for place, point in enumerate(points) if place % every == 0 or place == len(points) - 1]
 
 
-# The sim-to-real frontier: exact match against the real calls that training had cost, one point per method.
+# ---------------------- the sim-to-real frontier: exact match against the real calls of training, one point per method
 
 
 _FRONTIER_WIDTH, _FRONTIER_HEIGHT = 760, 420
@@ -204,7 +204,7 @@ def _clusters(points: Sequence[Point], places: Mapping[str, float], near: float)
     return clusters
 
 
-# Scorecard measures by training step: does the policy still imagine what the search tool would answer?
+# ------------------------ scorecard measures by step: does the policy still imagine what the search tool would answer?
 
 
 _FIDELITY_WIDTH, _FIDELITY_HEIGHT = 300, 210

@@ -1,4 +1,4 @@
-"""What a report is made of, read and in order; how it is found on disk is `read.py`'s business."""
+"""Material of a report: evaluations, trainings and scorecards, in the paper's order; `read.py` finds it on disk."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..scorecard.scorecard import ScoreCard
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A finished results folder; `name` is its method, made unique; `command` what was typed, None: not told."""
+    """A finished results folder; `name` is its method, made unique; `command` what was typed, None: unknown."""
 
     name: str
     folder: Path
@@ -25,12 +25,12 @@ class Evaluation:
 
     @property
     def fingerprint(self) -> Identity:
-        """What its numbers depend on."""
+        """Identity of the run: the settings that its numbers depend on."""
         return self.summary.fingerprint
 
     @property
     def is_closed_book(self) -> bool:
-        """True when nobody answered actions: the control without a tool."""
+        """True when no environment answered actions: the control without a tool."""
         return self.fingerprint.world.get("environment") == "none"
 
 
@@ -59,7 +59,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything a report shows; `left_out` are sentences about what was found and could not be shown."""
+    """All that a report shows; `left_out` are sentences about what was found and could not be shown."""
 
     evaluations: tuple[Evaluation, ...] = ()
     trainings: tuple[Training, ...] = ()
@@ -68,7 +68,7 @@ class Material:
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
-    """Tell equal names apart: the second "ReAct" becomes "ReAct (2)"."""
+    """Make equal names unique: the second "ReAct" becomes "ReAct (2)"."""
     taken: set[str] = set()
     unique: list[str] = []
     for name in names:
@@ -81,7 +81,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return unique
 
 
-# In which order methods and sets of questions stand: that of the paper's Table 1 (arXiv:2503.06580).
+# ---------------------------------- the order of methods and sets of questions: the paper's Table 1 (arXiv:2503.06580)
 
 
 ROWS = (

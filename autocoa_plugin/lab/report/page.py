@@ -1,6 +1,7 @@
-"""From sections to one HTML file: jinja2 fills the template, everything it fills in is escaped but our own SVG.
+"""HTML page of a report: its blocks (tables, figures, text), and the jinja2 template that they fill.
 
-The page has no script and asks nobody for anything: its policy (CSP) forbids both, and the theme is chosen by CSS.
+All that is filled in is escaped, but for our own SVG. The page has no script and makes no request: its policy (CSP)
+forbids both, and the theme is chosen by CSS.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from ..evaluate.summary import Interval
 from ..scorecard.scorecard import Estimate
 from .figures import Picture, plain_text
 
-# What a page is made of: tables, pictures, sentences. Everything is text here; markup is `page.py`'s business.
+# ----------------------------------------------------- blocks: everything is text here, markup comes with the template
 
 
 NONE = "-"
-"""What stands in a cell without a number."""
+"""Text of a cell without a number."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ _KINDS = {Table: "table", Figure: "figure", Heading: "heading", Text: "text", De
 
 @dataclass(frozen=True)
 class Head:
-    """What stands above the sections: `lead` are sentences that say the most important, `left_out` what is missing."""
+    """Head of the page: `lead` are sentences that say the most important, `left_out` what is missing."""
 
     title: str
     created: str

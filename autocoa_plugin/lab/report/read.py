@@ -1,4 +1,4 @@
-"""What a RUN on the command line is, and what lies in it.
+"""Read runs for a report: evaluation folders, stage folders and scorecards, found by what lies in them.
 
 results folder   run.json, summary.json                      an evaluation
 stage folder     launches/, stage.json, checkpoints/         a training
@@ -50,7 +50,7 @@ def read_runs(paths: Sequence[Path]) -> Material:
 
 
 class _Found:
-    """What was found so far; a folder that is met twice is read once."""
+    """Runs found so far; a folder that is met twice is read once."""
 
     def __init__(self) -> None:
         self._evaluations: list[Evaluation] = []

@@ -1,4 +1,4 @@
-"""The sections of a report, in order; one without data says in a sentence what to give for it."""
+"""Sections of a report, in order, and those that show evaluations; one without data says what to give for it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def _each(tables: Sequence[Comparison], build: Callable[[Comparison], Sequence[B
     return blocks
 
 
-# The sections that show evaluations: Table 1, metrics, actions, decisions.
+# ------------------------------------------------------- sections of evaluations: Table 1, metrics, actions, decisions
 
 
 _PANELS = 6
@@ -102,7 +102,7 @@ _NOTHING = Interval(None, None, None, 0)
 
 
 def table_one_blocks(comparison: Comparison, *, paper_rows: bool) -> list[Block]:
-    """The table and its picture."""
+    """Table 1 and its picture."""
     groups = comparison.groups
     names = short_names(groups if len(groups) <= _PANELS + 1 else [*groups[:_PANELS], ALL])
     panels = {
@@ -127,7 +127,7 @@ def table_one_blocks(comparison: Comparison, *, paper_rows: bool) -> list[Block]
 
 
 def metrics_blocks(comparison: Comparison) -> list[Block]:
-    """How far the lenient metric inflates exact match, then all numbers."""
+    """Metrics: how far the lenient one inflates exact match, then all numbers."""
     rows = {
         each.name: (metrics["exact_match"], metrics["release_recall_match"])
         for each in comparison.evaluations
@@ -167,9 +167,9 @@ def actions_blocks(comparison: Comparison) -> list[Block]:
 
 
 def _failures(comparison: Comparison) -> list[Block]:
-    """Which runs had calls that failed: their numbers are about the tool as well."""
-    told = [(each.name, line) for each in comparison.evaluations for line in failure_lines(each.summary.groups[ALL])]
-    return [Text(f"{name}: {line}") for name, line in told]
+    """Say which runs had calls that failed: their numbers are about the tool as well."""
+    found = [(each.name, line) for each in comparison.evaluations for line in failure_lines(each.summary.groups[ALL])]
+    return [Text(f"{name}: {line}") for name, line in found]
 
 
 _ENDED = (

@@ -1,4 +1,4 @@
-"""The sections that show what training did and cost: curves, frontier, ledger, scorecard."""
+"""Sections of a report about training: curves, frontier, ledger, scorecard, settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STEPS_FOR_CURVES = 3
 
 
 def curves_blocks(trainings: Sequence[Training]) -> list[Block]:
-    """Small multiples for each run."""
+    """Training curves: small multiples for each run."""
     blocks: list[Block] = []
     for number, training in enumerate(trainings, 1):
         found, parts = drawables(training), phases(training)
@@ -79,10 +79,10 @@ def frontier_blocks(comparison: Comparison) -> list[Block]:
 
 
 def _on_frontier(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
-    """What training with calls, real or imagined, has led to, and the best that was to be had without."""
+    """Evaluations of policies trained with calls, real or imagined, and the best one trained without."""
     with_tool = [each for each in evaluations if not each.is_closed_book]
-    told = [each for each in with_tool if each.summary.training]
-    without = [each for each in told if not (_calls(each, "real_calls") or _calls(each, "simulated_calls"))]
+    known = [each for each in with_tool if each.summary.training]
+    without = [each for each in known if not (_calls(each, "real_calls") or _calls(each, "simulated_calls"))]
     best = max(without, key=lambda each: each.summary.groups[ALL].metrics["exact_match"].mean or 0.0, default=None)
     return [each for each in with_tool if each is best or each not in without]
 
@@ -138,7 +138,7 @@ def _ends(cards: Sequence[ScoreCard]) -> tuple[ScoreCard, ...]:
     return tuple(cards) if len(cards) < 2 else (cards[0], cards[-1])
 
 
-# The last section: what every number depends on, and what was typed.
+# -------------------------------------------------- the last section: what every number depends on, and what was typed
 
 
 def settings_blocks(material: Material) -> list[Block]:

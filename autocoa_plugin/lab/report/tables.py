@@ -1,4 +1,4 @@
-"""The tables of evaluations beside Table 1: honest metrics, decisions, endings and costs of an answer."""
+"""Tables of a report beside Table 1: metrics, decisions, endings, costs, ledgers, scorecards; and report.json."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def metrics_table(comparison: Comparison) -> Table:
 
 
 def decisions_table(comparison: Comparison) -> Table:
-    """When to act: right, missed and unneeded, for methods whose questions say so."""
+    """Decisions when to act: right, missed and unneeded, for methods whose questions say so."""
     rows = [
         (
             Cell(each.name),
@@ -76,7 +76,7 @@ _COSTS: Mapping[str, str] = {
 
 
 def cost_table(comparison: Comparison) -> Table:
-    """What one answer of each method costs, on average."""
+    """Cost of one answer of each method, on average."""
     found = {each.name: each.summary.groups[ALL].per_question for each in comparison.evaluations}
     names = [name for name in _COSTS if any(costs.get(name) for costs in found.values())]
     rows = [(Cell(name), *(number(costs.get(key)) for key in names)) for name, costs in found.items()]
@@ -127,7 +127,7 @@ def _gap(exact: Interval | None, lenient: Interval | None) -> Cell:
     return Cell(f"{100 * (lenient.mean - exact.mean):+.1f}")
 
 
-# The tables of trainings: what each run cost, and how faithfully models imagine.
+# ---------------------------------------------------- trainings: what each run cost, and how faithfully models imagine
 
 
 _FIELDS = {
@@ -152,7 +152,7 @@ _SAMPLED = (
 
 
 def ledger_table(trainings: Sequence[Training]) -> Table:
-    """Steps and wall clock of every run, and the totals of its ledger by split; what nobody spent has no column."""
+    """Steps and wall clock of every run, and the totals of its ledger by split; what was not spent has no column."""
     totals = [(training, split, entry) for training in trainings for split, entry in _totals(training)]
     shown = [name for name in _FIELDS if any(entry and _amount(entry, name) for _, _, entry in totals)]
     rows = []
@@ -217,14 +217,14 @@ def _estimate(measure: Measure, found: Estimate | None) -> Cell:
     return share(found) if measure.unit == "share" else share(found, scale=1.0, digits=2)
 
 
-# The numbers of a report for machines: the content of report.json.
+# ------------------------------------------------------------------------------- report.json: the numbers for machines
 
 
 SCHEMA_VERSION = 1
 
 
 def to_dict(head: Head, material: Material) -> dict[str, Any]:
-    """Everything the page shows, JSON-ready; numbers that are not finite are None."""
+    """All that the page shows, JSON-ready; numbers that are not finite are None."""
     content = {
         "schema_version": SCHEMA_VERSION,
         **asdict(head),

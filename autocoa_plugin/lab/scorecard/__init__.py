@@ -1,1 +1,1 @@
-"""The scorecard of a world model: imagined against real observations. See `run` and `card`."""
+"""Scorecard of a world model (`autocoa scorecard`): imagined against real observations. See `imagine`, `scorecard`."""

@@ -1,4 +1,4 @@
-"""From questions to training data, with any teacher: `autocoa synthesize`.
+"""Synthesize training data from questions, with any teacher (`autocoa synthesize`).
 
     questions ─┬─ cot   no tool, actions forbidden ── right? ──> CoT data
                └─ coa   tool allowed ─────────────── right? ──> CoA data
@@ -7,6 +7,6 @@
                           └─ think  a wrong CoA, cut before an action: thought on   ── right? ──> pair, thinking chosen
 
 Every chain is one rollout of `loop.py`, so roles, masks and ids are those of training. Which one is asked for next
-follows from what a question has so far (`plan.py`), so a run that was killed goes on to the same end.
+follows from what a question has so far (`next_attempt.py`), so a run that was killed goes on to the same end.
 Source: AutoCoA (arXiv:2503.06580), section 3.2.1.
 """

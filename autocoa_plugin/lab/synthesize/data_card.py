@@ -70,7 +70,7 @@ def card_of(name: str, run: Run, tally: RunTally, rows: SetTally, files: Sequenc
     return {
         "card_version": CARD_VERSION,
         "name": name,
-        "told": told(name, job),
+        "told": description(name, job),
         "created": run.created,
         "version": __version__,
         "ended": run.ended,
@@ -112,7 +112,7 @@ def _gates(name: str, tally: RunTally, job: SynthesisJob) -> list[dict[str, Any]
     return [
         {
             "name": gate.name,
-            "told": gate.told,
+            "told": gate.description,
             "asked": gate.name not in job.gates.off,
             "right_left_out": sum(_found(tally, kind, gate.name).right for kind in chosen),
             "wrong_left_out": sum(_found(tally, kind, gate.name).wrong for kind in rejected),
@@ -144,7 +144,7 @@ _SPANS = {
 }
 
 
-def told(name: str, job: SynthesisJob) -> str:
+def description(name: str, job: SynthesisJob) -> str:
     """One sentence: what a row is."""
     right = f"the final answer is right ({job.acceptance})"
     return {

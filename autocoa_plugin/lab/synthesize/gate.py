@@ -12,20 +12,20 @@ from .attempt import Attempt
 
 @dataclass(frozen=True)
 class Gate:
-    """`finds` is True when the attempt has the fault that `told` describes.
+    """Gate of an attempt: `finds` is True when it has the fault that `description` names.
 
     `concerns_wrong` True: a wrong chain with this fault cannot be the rejected side of a pair either. `of_question`
     True: the fault is the question's, so every other chain of it has it as well.
     """
 
     name: str
-    told: str
+    description: str
     finds: Callable[[Attempt, GateSettings], bool]
     concerns_wrong: bool = False
     of_question: bool = False
 
 
-# Which gates are asked, and where their thresholds are; what each compares is told in its own file.
+# Which gates are asked, and where their thresholds are; what each compares is in `gates.py`.
 
 
 GATE_NAMES = (

@@ -1,12 +1,11 @@
-"""Stage 1, when to act: a contrastive loss over pairs on verl's own SFT trainer.
+"""Contrastive stage (SFT-1, when to act): a contrastive loss over pairs on verl's own SFT trainer.
 
     python -m torch.distributed.run ... -m autocoa_plugin.verl_adapters.contrastive --config-name ... key=value
 
-    __main__ ─> trainer ─┬─ batch         pairs and replay rows become one batch of sequences
-                         ├─ worker ─┬─ loss ── finite      one micro-batch; stops at a loss that is not finite
-                         │          ├─ measures            sums over micro-batches and ranks
-                         │          └─ displacement ── history   the alarm when both sides lose probability
-                         └─ forward ── reference           likelihoods under the starting weights
+    __main__ ─> trainer ─┬─ worker ─┬─ loss           pairs and replay rows as one batch of sequences; the loss of one
+                         │          │                 micro-batch, its measures; stops at a loss that is not finite
+                         │          └─ displacement   the alarm when both sides lose probability, and its history
+                         └─ reference                 likelihoods under the starting weights
 
 A data set (`data.custom_cls`) for this trainer has `names: list[str]` and items `{"rows": [chosen, rejected, ...]}`,
 with `autocoa.contrastive.replay_per_pair` replay rows after the two sides. A row has `input_ids` and `position_ids`

@@ -1,4 +1,4 @@
-"""Starts stage 1 as verl starts its SFT trainer: `python -m torch.distributed.run ... -m <this package> key=value`.
+"""Launcher of stage 1, like verl's SFT trainer: `python -m torch.distributed.run ... -m <this package> key=value`.
 
 Overrides, recipes and callbacks are hydra's, as in `verl.trainer.sft_trainer.main`.
 """

@@ -1,9 +1,15 @@
-"""The paper's collapse, seen while it happens: both sides of the pairs lose probability together.
+"""Displacement alarm of the contrastive stage: both sides of the pairs lose probability together, the paper's collapse.
 
     log-likelihood   chosen ──────╮             rejected alone may fall: that is what the loss asks for
                      rejected ────┴──╲──        both falling: probability goes to neither ("displacement")
 
 The margin can grow all the while, so the loss looks well. Source: AutoCoA, why SFT-1 has the alpha term.
+The two log-likelihoods of every step are kept beside the checkpoints, so that the alarm survives an interruption:
+
+    {"step": 1, "chosen_logp": -1.31, "rejected_logp": -1.29}
+
+One appended line per step, rank 0 only. A run that starts anew empties the file; a resumed one keeps the steps up to
+its checkpoint and writes the later ones again. It is also a plain record of the stage's two curves.
 """
 
 from __future__ import annotations
@@ -38,7 +44,7 @@ class DisplacementAlarm:
         return all(was - now > self._config.displacement_drop_nats for was, now in zip(before, after, strict=True))
 
     def describe(self) -> str:
-        """One line: the numbers, what they mean, what to do."""
+        """Describe the displacement in one line: the numbers, what they mean, what to do."""
         (chosen_before, rejected_before), (chosen, rejected) = _mean(self._first), _mean(self._latest)
         return (
             f"displacement: over the last {len(self._latest)} steps chosen has {chosen:.3f} and rejected "
@@ -49,7 +55,7 @@ class DisplacementAlarm:
 
 
 class Watch:
-    """Counts steps, keeps their history, and does what `config.on_displacement` says.
+    """Watch over a run: counts steps, keeps their history, warns or stops as `config.on_displacement` says.
 
     Args:
         step: how many steps there were before; `past`: their likelihoods, as far as known.
@@ -94,12 +100,7 @@ def _mean(values: Iterable[Likelihoods]) -> Likelihoods:
     return sum(chosen) / len(chosen), sum(rejected) / len(rejected)
 
 
-# The two log-likelihoods of every step in a file beside the checkpoints, so that the alarm survives an interruption.
-#
-#     {"step": 1, "chosen_logp": -1.31, "rejected_logp": -1.29}
-#
-# One appended line per step, rank 0 only. A run that starts anew empties the file; a resumed one keeps the steps up to
-# its checkpoint and writes the later ones again. It is also a plain record of the stage's two curves.
+# ------------------------------------------------------------------------------------------------ history of the steps
 
 
 HISTORY_FILE = "contrastive_likelihoods.jsonl"
@@ -107,7 +108,7 @@ Likelihoods = tuple[float, float]
 
 
 class History:
-    """Chosen and rejected log-likelihood (nats per token) of each step; `path` is the file."""
+    """History file of the chosen and rejected log-likelihood (nats per token) of each step."""
 
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / HISTORY_FILE

@@ -1,9 +1,24 @@
-"""The loss of one micro-batch as verl calls it.
+"""Contrastive loss of one micro-batch as verl calls it, with its measures and the batches of pairs that it reads.
 
     loss = dp_size * ( sum over pairs of contrastive_loss / pairs of all ranks
                        + replay_weight * cross-entropy of replay tokens / replay tokens of all ranks )
 
 Summed over micro-batches and averaged over ranks by FSDP, this is the loss of the whole batch, however it was cut.
+Measures work alike: every micro-batch reports its share of the global mean (its sum divided by the global count), so
+that all that is left to do is to add, over micro-batches, then over data-parallel ranks, in one collective:
+
+    contrastive/loss            mean over pairs, nats; train/loss is this plus replay_weight * replay_loss
+    contrastive/chosen_logp     mean over pairs of the mean log-probability per token; rejected_logp alike
+    contrastive/margin          mean preference of chosen, in the loss's unit; a reference's is subtracted
+    contrastive/pair_accuracy   share of pairs with a preference above 0
+    contrastive/replay_loss     mean over the replay rows' tokens, nats (only with replay rows)
+    contrastive/real_token_share   tokens over tokens with padding
+
+Pairs become a batch of sequences whose groups verl keeps together:
+
+    items      [chosen, rejected, replay]   [chosen, rejected, replay]
+    sequences   0       1         2          3       4         5          one jagged tensor per field
+               `--- one group, never split over micro-batches ---'
 """
 
 from __future__ import annotations
@@ -49,7 +64,7 @@ def likelihoods(log_probs: Tensor, data: TensorDict, config: ContrastiveConfig) 
 
 
 class PairLoss:
-    """verl's `loss_function(model_output, data, dp_group) -> (loss, metrics)` for pairs and their replay rows.
+    """Loss function for verl, (model_output, data, dp_group) -> (loss, metrics), for pairs and their replay rows.
 
     `names` are record ids by row index; `reference`, when there is one, has the two sides' log-likelihoods under the
     starting weights by row index: [names, 2], on the training device, in the unit of `config.normalise`.
@@ -91,7 +106,7 @@ class PairLoss:
         )
 
     def _reference_of(self, data: TensorDict) -> Reference:
-        """The two sides' reference, [pairs] each."""
+        """Reference log-likelihoods of the two sides, [pairs] each."""
         if self.reference is None:
             return None, None
         chosen, rejected = self.reference[first_of_groups(data["row"], self.config.rows_per_pair)].unbind(1)
@@ -117,17 +132,7 @@ def _measure_tokens(data: TensorDict) -> dict[str, Tensor]:
     return {"real_tokens": lengths.sum(), "processed_tokens": processed}
 
 
-# What a step is measured by, and how micro-batches and ranks become one number each.
-#
-# Every micro-batch reports its share of the global mean (its sum divided by the global count), so that all that is left
-# to do is to add: over micro-batches, then over data-parallel ranks, in one collective.
-#
-#     contrastive/loss            mean over pairs, nats; train/loss is this plus replay_weight * replay_loss
-#     contrastive/chosen_logp     mean over pairs of the mean log-probability per token; rejected_logp alike
-#     contrastive/margin          mean preference of chosen, in the loss's unit; a reference's is subtracted
-#     contrastive/pair_accuracy   share of pairs with a preference above 0
-#     contrastive/replay_loss     mean over the replay rows' tokens, nats (only with replay rows)
-#     contrastive/real_token_share   tokens over tokens with padding
+# ------------------------------------------------------------------------------- measures over micro-batches and ranks
 
 
 KEY = "contrastive"
@@ -153,7 +158,7 @@ def reduce(packed: Sequence[Tensor], *, dp_group: Any, has_replay: bool) -> dict
     return measures
 
 
-# A loss that is not finite ends the training, with the rows that caused it: usable with every loss of verl's SFT.
+# ---------------------------------------------------- losses that are not finite: usable with every loss of verl's SFT
 #
 # Where rows are packed into one sequence and the attention multiplies masked values (sdpa, eager: on the CPU), NaN of
 # one row reaches all rows of its micro-batch, and all of them are named.
@@ -197,7 +202,7 @@ def _list(rows: Sequence[int], names: Sequence[str]) -> str:
     return f"row{'s' if len(ids) > 1 else ''} {shown}{more}"
 
 
-# Jagged tensors taken apart, and numbers taken out of a batch: verl's containers are wider than what is in them.
+# ------------------------------------------------------------ jagged tensors taken apart, numbers taken out of a batch
 
 
 def parts(nested: Any) -> tuple[Tensor, Tensor]:
@@ -216,18 +221,14 @@ def number(data: TensorDict, key: str) -> float:
     return float(value.item() if isinstance(value, Tensor) else value)
 
 
-# Pairs become a batch of sequences whose groups verl keeps together.
-#
-# items      [chosen, rejected, replay]   [chosen, rejected, replay]
-# sequences   0       1         2          3       4         5          one jagged tensor per field
-#            `--- one group, never split over micro-batches ---'
+# ----------------------------------------------------------------------------- pairs as a batch of sequences in groups
 
 
 PAIRS, REPLAY_TOKENS = "autocoa_pairs", "autocoa_replay_tokens"
 
 
 class PairCollator(SFTTensorCollator):
-    """Lays the rows of all items one after the other.
+    """Collator of pairs: lays the rows of all items one after the other.
 
     `rows_per_pair` is what each item must have; `names` are the record ids for messages. `first_row` is added to each
     row's index into the names, so that training and validation rows share one numbering.
@@ -254,7 +255,7 @@ class PairCollator(SFTTensorCollator):
 
 
 def assign_groups(data: TensorDict, rows_per_pair: int, *, dp_group: Any, device: Any) -> None:
-    """Tell verl which sequences belong together, and the loss how much there is in the whole batch of all ranks.
+    """Mark for verl which sequences belong together, and for the loss how much the batch of all ranks holds.
 
     The counts go in as non-tensors: pairs, and the replay rows' summed weights (in tokens). Every rank must call this.
     """

@@ -1,10 +1,10 @@
-"""The pairs' log-likelihoods under the starting weights (`reference: initial`), measured once and kept for resumes.
+"""Reference log-likelihoods of the pairs under the starting weights (`reference: initial`), kept for resumed runs.
 
     <trainer.default_local_dir>/contrastive_reference.json
     {"schema_version": 1, "normalise": "mean", "names": ["pair-1", "text-1"], "sides": [[-1.2, -1.4], [null, null]]}
 
-One entry per name of the data sets, null where the name is no pair's. Rank 0 reads and writes and tells the others, so
-the folder need not be shared between machines. Measuring is the business of `forward`.
+One entry per name of the data sets, null where the name is no pair's. Rank 0 reads and writes and broadcasts, so the
+folder need not be shared between machines. Measured once, before training (`measure_sides`).
 """
 
 from __future__ import annotations
@@ -94,17 +94,17 @@ def on_rank_0(action: Callable[[], T]) -> T:
     return answer[0]  # type: ignore[return-value]
 
 
-# Log-likelihoods of whole data sets without training: what the reference is made of.
+# ----------------------------------------------------------------------------------------------------------- measuring
 
 
 def measure_sides(
     worker: PairWorker, dataset: Sequence[Any], collator: PairCollator, settings: Mapping[str, Any]
 ) -> dict[int, list[float]]:
-    """Return [chosen, rejected] by row index for this rank's share of a data set, in the unit of `normalise`.
+    """Measure log-likelihoods without training: [chosen, rejected] by row index, in the unit of `normalise`.
 
-    `settings` is what verl's engine must be told with a batch; its `global_batch_size` pairs make one batch of all
-    ranks. {} on ranks that hold a part of a sequence. Every rank must call this. Raises `DataError` for a likelihood
-    that is not finite.
+    They are of this rank's share of a data set. `settings` is the `meta_info` that verl's engine needs with a batch;
+    its `global_batch_size` pairs make one batch of all ranks. {} on ranks that hold a part of a sequence. Every rank
+    must call this. Raises `DataError` for a likelihood that is not finite.
     """
     rank, ranks = worker.engine.get_data_parallel_rank(), worker.engine.get_data_parallel_size()
     batches = list(batches_of_rank(len(dataset), settings["global_batch_size"], rank, ranks))

@@ -1,4 +1,4 @@
-"""verl's SFT trainer for pairs: takes the places where `SFTTrainer` fixes loss, collator and worker, nothing else."""
+"""Trainer of the contrastive stage: verl's `SFTTrainer` with loss, collator and worker for pairs, nothing else."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class PairTrainer(SFTTrainer):
         return table
 
     def _batch_settings(self) -> dict[str, Any]:
-        """What `SFTTrainer.fit` tells the engine with every batch (its `meta_info`)."""
+        """`meta_info` that `SFTTrainer.fit` gives the engine with every batch."""
         data = self.config.data
         return {
             "use_remove_padding": self.config.model.use_remove_padding,
@@ -103,13 +103,13 @@ class PairTrainer(SFTTrainer):
         }
 
     def _watch_displacement(self) -> None:
-        """Tell the worker's watch where the run goes on, and what the steps before were like."""
+        """Set the worker's watch to where the run goes on, with the history of the steps before."""
         history, step = History(self.config.trainer.default_local_dir), self.resume_global_step
         past = reference.on_rank_0(lambda: history.restart(step))
         self.training_client.watch = Watch(self.pairs, step, past, history if self.rank == 0 else None)
 
 
-# Batch sizes that do not fit the data or the ranks, named before training: verl would round, skip or log NaN.
+# --------------------------------------------- batch sizes, checked before training: verl would round, skip or log NaN
 
 
 def check_datasets(config: Any, train: Any, validation: Any) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""verl's training worker with pairs kept together, plain numbers as metrics, and an eye on displacement."""
+"""Training worker of the contrastive stage: verl's, with pairs kept together, plain metrics, the displacement alarm."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PairWorker(TrainingWorker):
         return output
 
     def infer_batch(self, data: TensorDict) -> TensorDict | None:
-        """The same without training, for validation and reference likelihoods."""
+        """Run one batch without training, for validation and reference likelihoods."""
         return super().infer_batch(self._grouped(data))
 
     def _grouped(self, data: TensorDict) -> TensorDict:

@@ -1,4 +1,4 @@
-"""verl on machines without an accelerator, as far as verl 0.9 needs help; written to be offered upstream.
+"""CPU support: verl on machines without an accelerator, as far as verl 0.9 needs help; written to be offered upstream.
 
     enable ─┬─ environment   defaults that verl and vLLM read from environment variables
             ├─ platform      PlatformCPU                        upstream: verl/plugin/platform/platform_cpu.py
@@ -28,7 +28,7 @@ DEFAULTS = {
 
 
 def accelerator_possible() -> bool:
-    """Tell whether this installation could train on something else than the CPU; initialises no device."""
+    """True when this installation could train on something else than the CPU; initialises no device."""
     import torch
     from verl.plugin.platform import PlatformRegistry
 

@@ -1,4 +1,4 @@
-"""All changes to foreign code: where verl 0.9 or vLLM 0.28 assumes an accelerator and offers no hook.
+"""Patches of verl 0.9 and vLLM 0.28 for CPUs: every change to foreign code, where it offers no hook.
 
 Each function changes one thing in one module, right after that module is imported, and first checks that the thing
 is still there. `arrange` is called in every process of a CPU run; a module that is never imported costs nothing.

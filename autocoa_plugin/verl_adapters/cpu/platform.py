@@ -1,8 +1,8 @@
-"""The CPU as one of verl's platforms. Upstream: verl/plugin/platform/platform_cpu.py.
+"""CPU platform for verl. Upstream: verl/plugin/platform/platform_cpu.py.
 
 verl asks the platform for everything that depends on the device; this one answers "cpu", "gloo", and does nothing where
-CUDA would synchronise, count memory or mark a profile. Ray is told "GPU" on purpose: verl counts that resource only, so
-a CPU run declares logical ones (`ray_kwargs.ray_init.num_gpus`, set by recipes/hardware/cpu.yaml).
+CUDA would synchronise, count memory or mark a profile. For Ray it names the resource "GPU" on purpose: verl counts that
+one only, so a CPU run declares logical ones (`ray_kwargs.ray_init.num_gpus`, set by recipes/hardware/cpu.yaml).
 """
 
 from __future__ import annotations

@@ -1,8 +1,13 @@
-"""vLLM's CPU server as a rollout backend: rollout.name=vllm_cpu. Upstream: verl/workers/rollout/vllm_rollout/.
+"""Rollout backend over vLLM's CPU server: rollout.name=vllm_cpu. Upstream: verl/workers/rollout/vllm_rollout/.
 
 verl's own vLLM backend does the work; two things differ. The socket that carries weights is named after the Ray
 cluster too: job ids start at 01000000 in each cluster, so two runs on one host would share it. A weight update that
-fails in the vLLM worker is raised in the trainer (`weight_transfer`).
+fails in the vLLM worker is raised in the trainer (upstream: bucketed_weight_transfer.py):
+
+    trainer  WatchedSender ── bucket ──> vLLM worker      ack: next bucket
+                           <── ack ─────                  exception there: verl's sender would wait for ever
+
+The sender looks at the pending result of the receiver's call while it waits for an acknowledgement.
 Imported only by processes that run this backend; registered by `patches`.
 """
 
@@ -31,7 +36,7 @@ def _job() -> tuple[str, str]:
 
 
 class CpuHttpServer(vLLMHttpServer):
-    """verl's vLLM server; tells its worker process the unique name of the run."""
+    """vLLM server of verl that gives its worker process the unique name of the run."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -50,7 +55,7 @@ class CpuReplica(vLLMReplica):
 
 
 class CpuServerAdapter(ServerAdapter):
-    """The trainer's hand on the server: same calls as verl's, weights sent by `WatchedSender`."""
+    """Adapter through which the trainer drives the server: same calls as verl's, weights sent by `WatchedSender`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -90,12 +95,7 @@ class CpuServerAdapter(ServerAdapter):
         )
 
 
-# A weight update that fails aloud. Upstream: verl/workers/rollout/vllm_rollout/bucketed_weight_transfer.py.
-#
-#     trainer  WatchedSender ── bucket ──> vLLM worker      ack: next bucket
-#                            <── ack ─────                  exception there: verl's sender would wait for ever
-#
-# The sender looks at the pending result of the receiver's call while it waits for an acknowledgement.
+# ------------------------------------------------------------------------------------ a weight update that fails aloud
 
 
 BUCKET_TIMEOUT_S = 600.0

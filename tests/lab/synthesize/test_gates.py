@@ -33,7 +33,7 @@ def test_a_sound_chain_of_thought_passes_every_gate():
 
 def test_the_gates_are_those_that_settings_can_switch_off_each_with_a_sentence():
     assert tuple(GATES) == GATE_NAMES
-    assert all(gate.name == name and gate.told for name, gate in GATES.items())
+    assert all(gate.name == name and gate.description for name, gate in GATES.items())
 
 
 def test_every_gate_that_finds_something_is_named_in_the_order_of_the_registry():

@@ -17,7 +17,7 @@ function stepOf(logprob) {
   return step < 0 ? THRESHOLDS.length : step;
 }
 
-/** The tokens of a segment: [{id, text, logprob}], or null where nobody told how ids and text belong together. */
+/** The tokens of a segment: [{id, text, logprob}], or null where it is unknown how ids and text belong together. */
 function tokensOf(segment) {
   if (!segment.tokens) return null;
   const { ids, lengths, logprobs } = segment.tokens;

@@ -145,7 +145,7 @@ class App {
   writeAddress(pause = ADDRESS_PAUSE) {
     clearTimeout(this.pause);
     const write = () => {
-      // changed by the reader a moment ago: `readAddress` is about to be told
+      // changed by the reader a moment ago: `readAddress` is about to hear of it
       if (location.hash !== this.hash) return;
       this.hash = hashOf(this.n, this.view);
       if (location.hash !== this.hash) location.replace(this.hash);
