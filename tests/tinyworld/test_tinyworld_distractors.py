@@ -73,16 +73,12 @@ def test_without_a_distraction_the_teachers_tool_answers_as_the_plain_one(
     assert play(plan, codec, teacher_environment)[1].ids == play(plan, codec, environment)[1].ids
 
 
-def test_an_article_instead_of_the_right_one_stands_alone_and_cannot_prove_the_right_fact(
-    world, asked, codec, teacher_environment
-):
+def test_an_observation_without_what_the_plan_says_is_refused(world, asked, codec, environment, teacher_environment):
     other = next(each for each in world.group("train", "person") if each.facts["birthplace"] != asked.answer)
+    # an article instead of the right one stands alone and cannot prove the right fact
     with pytest.raises(DataError, match=f"expected '{asked.answer}' in it"):
         play(Plan(asked, (True,), (instead(other),)), codec, teacher_environment)
-
-
-def test_a_tool_that_shows_no_distractor_is_noticed(world, asked, codec, environment):
-    other = other_than(world, asked)
+    # the plain tool shows no distractor
     plan = Plan(asked, (True,), (Distraction(other.name, other.text, "after"),))
     with pytest.raises(DataError, match=r"expected .* in it"):
         play(plan, codec, environment)

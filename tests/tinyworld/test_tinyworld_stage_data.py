@@ -18,11 +18,11 @@ from autocoa_plugin.tinyworld.trajectories import TeacherMix, draw_plans, write_
 from autocoa_plugin.trajectory import Role, Source
 
 SMALL = StageConfig(
-    cot=TrajectorySet(40, clean(0.5, 0.4, 0.1)),
-    coa=TrajectorySet(200, clean(0.4, 0.4, 0.2, distractor_share=0.4)),
-    coa_stage3=TrajectorySet(100, clean(0.9, 0.1, 0.0)),
-    pairs=PairSet(count=120, span="trajectory", distractor_share=0.4, misled_share=0.5),
-    replay=60,
+    cot=TrajectorySet(20, clean(0.5, 0.4, 0.1)),
+    coa=TrajectorySet(100, clean(0.4, 0.4, 0.2, distractor_share=0.4)),
+    coa_stage3=TrajectorySet(50, clean(0.9, 0.1, 0.0)),
+    pairs=PairSet(count=60, span="trajectory", distractor_share=0.4, misled_share=0.5),
+    replay=30,
 )
 
 
@@ -54,11 +54,11 @@ def test_every_set_has_its_count_and_kind(data):
     assert tuple(data) == STAGE_SETS
     seen = {name: (len(records), {type(each) for each in records}) for name, records in data.items()}
     assert seen == {
-        "cot": (40, {CotRecord}),
-        "coa": (200, {CoaRecord}),
-        "coa_stage3": (100, {CoaRecord}),
-        "pairs": (120, {PairRecord}),
-        "replay": (60, {TextRecord}),
+        "cot": (20, {CotRecord}),
+        "coa": (100, {CoaRecord}),
+        "coa_stage3": (50, {CoaRecord}),
+        "pairs": (60, {PairRecord}),
+        "replay": (30, {TextRecord}),
     }
 
 
@@ -123,7 +123,7 @@ def test_trajectories_end_with_the_gold_answer_and_have_the_prompt_of_the_templa
 
 def test_records_have_the_ids_roles_and_sources_of_their_rollouts(data, world, codec, teacher_environment):
     questions = [each for each in train_questions(world) if needs_search(each)]
-    plans = draw_plans(world, 200, "coa 0", SMALL.coa.mix, questions=questions)
+    plans = draw_plans(world, 100, "coa 0", SMALL.coa.mix, questions=questions)
     played = write_trajectories(plans, codec=codec, environment=teacher_environment)
     for record, trajectory in zip(data["coa"], played, strict=True):
         assert record.prompt_ids == trajectory.prompt_ids
@@ -182,13 +182,15 @@ def test_the_defaults_keep_the_papers_ratio_and_clean_labels():
         assert (each.mix.known_searched, each.mix.tail_recalled) == (0.0, 0.0)
 
 
-def test_a_chain_of_thought_that_searches_is_refused():
-    with pytest.raises(ConfigError, match=r"cot.mix.known_searched must be 0 .*, got 0.5"):
-        StageConfig(cot=TrajectorySet(1, TeacherMix()))
-
-
-def test_negative_numbers_are_refused():
-    with pytest.raises(ConfigError, match="count must be >= 0, got -1"):
-        TrajectorySet(-1, clean(1.0, 0.0, 0.0))
-    with pytest.raises(ConfigError, match="replay must be >= 0, got -2"):
-        StageConfig(replay=-2)
+@pytest.mark.parametrize(
+    ("make_config", "message"),
+    [
+        (lambda: StageConfig(cot=TrajectorySet(1, TeacherMix())), r"cot.mix.known_searched must be 0 .*, got 0.5"),
+        (lambda: TrajectorySet(-1, clean(1.0, 0.0, 0.0)), "count must be >= 0, got -1"),
+        (lambda: StageConfig(replay=-2), "replay must be >= 0, got -2"),
+    ],
+    ids=["a chain of thought that searches", "a negative count", "a negative replay"],
+)
+def test_stage_data_that_cannot_be_is_refused(make_config, message):
+    with pytest.raises(ConfigError, match=message):
+        make_config()
