@@ -104,13 +104,6 @@ def test_overlong_rows_are_counted_as_dropped_or_cut(tmp_path):
     dropping, cutting = corpus(max_length=150, overlong="drop"), corpus(max_length=150, overlong="cut")
     assert [row.id for row in dropping.rows(files)] == ["cot-1"] and dropping.report.dropped_overlong == 1
     assert [row.id for row in cutting.rows(files)] == ["coa-1", "cot-1"] and cutting.report.cut_overlong == 1
-    with pytest.raises(DataError, match=r"row 'coa-1' has \d+ tokens, more than data.max_length=150"):
-        corpus(max_length=150).rows(files)
-
-
-def test_nothing_left_is_an_error_that_says_why(tmp_path):
-    with pytest.raises(DataError, match=r"no row is left of .*rows.jsonl.*too long: 1 dropped, 0 cut"):
-        corpus(max_length=30, overlong="drop").rows(written(tmp_path, coa()))
 
 
 def test_pairs_share_their_prefix_and_are_trained_after_it(tmp_path):
@@ -123,13 +116,33 @@ def test_pairs_share_their_prefix_and_are_trained_after_it(tmp_path):
     assert made.report.acts == {"chosen": 1}
 
 
-def test_a_kind_of_another_stage_is_refused_by_name(tmp_path):
-    with pytest.raises(DataError, match="row 'pair-1' has kind 'pair'; this stage reads cot, coa and text"):
-        corpus().rows(written(tmp_path, pair()))
-    with pytest.raises(DataError, match="row 'cot-1' has kind 'cot'; the contrastive stage reads kind 'pair'"):
-        corpus().pairs(written(tmp_path, cot()))
-
-
 def test_plain_text_is_trained_whole(tmp_path):
     (row,) = corpus().rows(written(tmp_path, TextRecord(id="t", text="abc")))
     assert row.input_ids == (97, 98, 99) and row.loss_weights == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("record", "read", "message"),
+    [
+        (
+            coa(observation="x" * 200),
+            lambda files: corpus(max_length=150).rows(files),
+            r"row 'coa-1' has \d+ tokens, more than data.max_length=150",
+        ),
+        (
+            coa(),
+            lambda files: corpus(max_length=30, overlong="drop").rows(files),
+            r"no row is left of .*rows.jsonl.*too long: 1 dropped, 0 cut",
+        ),
+        (
+            pair(),
+            lambda files: corpus().rows(files),
+            "row 'pair-1' has kind 'pair'; this stage reads cot, coa and text",
+        ),
+        (cot(), lambda files: corpus().pairs(files), "row 'cot-1' has kind 'cot'; the contrastive stage reads kind 'p"),
+    ],
+    ids=["too long", "nothing left", "a pair", "no pair"],
+)
+def test_rows_that_cannot_be_trained_on_are_refused(tmp_path, record, read, message):
+    with pytest.raises(DataError, match=message):
+        read(written(tmp_path, record))
