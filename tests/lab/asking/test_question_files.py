@@ -112,12 +112,11 @@ def test_verls_indices_that_begin_anew_in_a_joined_file_get_ids_by_row(tmp_path)
     assert [each.id for each in read_questions(source)] == ["nq-0", "nq-1", "joined-2", "joined-3"]
 
 
-def test_the_embedded_worlds_validation_questions_are_read(tmp_path):
-    from autocoa_plugin.tinyworld import generate
+def test_the_embedded_worlds_validation_questions_are_read(tmp_path, world):
     from autocoa_plugin.tinyworld.questions import validation_questions
     from autocoa_plugin.tinyworld.world_files import write_questions
 
-    held = [each for group in validation_questions(generate()).values() for each in group]
+    held = [each for group in validation_questions(world).values() for each in group]
     write_questions(held, "val", tmp_path / "val.parquet")
     questions = read_questions(str(tmp_path / "val.parquet"))
     assert [each.question for each in questions] == [each.text for each in held]

@@ -25,7 +25,6 @@ from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1
 from autocoa_plugin.rewards import score
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, build_tokenizer, prompt_text
-from autocoa_plugin.tinyworld.world import generate
 from autocoa_plugin.tinyworld.world_files import GROUPS, world_queries, write_world_queries
 from autocoa_plugin.tokenization import Codec
 from autocoa_plugin.trajectory import Origin
@@ -160,11 +159,6 @@ def test_a_limit_is_per_group_and_groups_keep_their_order():
 
 
 # ------------------------------------------------------------------------------------------------------ the ids
-
-
-@pytest.fixture(scope="module")
-def world():
-    return generate()
 
 
 @pytest.fixture(scope="module")
