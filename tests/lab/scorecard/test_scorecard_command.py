@@ -176,7 +176,7 @@ def test_an_empty_query_file_and_one_without_golds_are_refused_before_a_model_is
     empty, bad = tmp_path / "empty.jsonl", tmp_path / "bad.jsonl"
     empty.write_text("")
     bad.write_text('{"question": "q", "prefix": "<think> <begin_search> q </end_search>"}\n')
-    for path, message in ((empty, "holds no query"), (bad, "bad.jsonl:1: golds must be a list")):
+    for path, message in ((empty, "holds no query"), (bad, "bad.jsonl:1: golds: there is no gold answer")):
         with pytest.raises(DataError, match=message):
             run(files.base, "--queries", path, "--corpus", files.corpus)
 
