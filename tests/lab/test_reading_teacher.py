@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from chat_tokenizer import ChatTokenizer
 from hypothesis import given
 from hypothesis import strategies as st
-from playing import ChatTokenizer
 from reading_teacher import MAX_NAMES, REMEMBERED, ReadingTeacher, guess, names, queries
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, Trajectory, rollout, score

@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from chat_tokenizer import ChatTokenizer
 
 from autocoa_plugin.data.corpus import Corpus
 from autocoa_plugin.data.record_files import write_records
 from autocoa_plugin.data.records import CoaRecord, CotRecord, Message, PairRecord, Piece, TextRecord
 from autocoa_plugin.data.settings import load_sft_settings
 from autocoa_plugin.errors import DataError
-from autocoa_plugin.testing import CharTokenizer
 from autocoa_plugin.trajectory import Role, Source
 
 ASKED = (Message("user", "q?"),)
-
-
-class ChatTokenizer(CharTokenizer):
-    """Characters, and a template that opens the thought as R1-Distill's does."""
-
-    def apply_chat_template(self, messages, *, add_generation_prompt, tokenize, **options):
-        text = "".join(f"[{message['role']}]{message['content']}" for message in messages)
-        return self.encode(f"{text}[assistant]{options.get('opened', '')}")
 
 
 def piece(role, text):
@@ -81,14 +73,14 @@ def test_the_switch_between_stage_two_and_three_moves_the_observation_only(tmp_p
     assert masked.input_ids == trained.input_ids
     policy = "<think>look <begin_search>q</end_search>so</think> \\boxed{a}<eos>"
     assert spelled(masked, 1.0) == policy
-    assert spelled(trained, 0.0) == "[user]q?[assistant]"
+    assert spelled(trained, 0.0) == "<user>q?<assistant>"
     assert spelled(corpus(observation_loss=0.5).rows(files)[0], 0.5).strip() == "<search_result> doc </search_result>"
 
 
 def test_the_prompt_is_the_one_the_rollout_would_have_system_prompt_included(tmp_path):
     (row,) = corpus(system_prompt="autocoa_search").rows(written(tmp_path, cot()))
     text = ChatTokenizer().decode(row.input_ids)
-    assert text.startswith("[system]Answer the question.") and "[user]q?[assistant]<think>known" in text
+    assert text.startswith("<system>Answer the question.") and "<user>q?<assistant><think>known" in text
 
 
 def test_the_mix_and_what_it_leaves_out_are_counted(tmp_path):
@@ -109,7 +101,7 @@ def test_overlong_rows_are_counted_as_dropped_or_cut(tmp_path):
 def test_pairs_share_their_prefix_and_are_trained_after_it(tmp_path):
     made = corpus()
     (rows,) = made.pairs(written(tmp_path, pair()))
-    prefix = ChatTokenizer().encode("[user]q?[assistant]<think>need x. ")
+    prefix = ChatTokenizer().encode("<user>q?<assistant><think>need x. ")
     assert list(rows.chosen.input_ids[: len(prefix)]) == list(rows.rejected.input_ids[: len(prefix)]) == prefix
     assert spelled(rows.chosen, 1.0).startswith("<begin_search>q</end_search>")
     assert spelled(rows.rejected, 1.0).startswith("I recall.")

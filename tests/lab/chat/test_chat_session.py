@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from chat_tokenizer import ChatTokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -31,17 +32,9 @@ TURNS = ("I look.<begin_search>Kim author</end_search>", "It says Kipling.</thin
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b2J\u202egnp\r\x08\ud800"
 
 
-class ChatTokenizer(CharTokenizer):
-    """Opens the thought, as the template of R1-Distill does."""
-
-    def apply_chat_template(self, conversation, add_generation_prompt, tokenize):
-        text = "".join(f"[{message['role']}]{message['content']}" for message in conversation) + "<think>\n"
-        return self.encode(text) if tokenize else text
-
-
 def play(turns=TURNS, environment=None, *, terminal=False, limits=LIMITS, sampling=None) -> tuple[Answered, str]:
     """One question with these turns; also returns what was written to the console."""
-    tokenizer, written = ChatTokenizer(), io.StringIO()
+    tokenizer, written = ChatTokenizer("<think>\n"), io.StringIO()
     session = Session(
         ScriptedEngine(turns, encode=CODEC.encode, decode=CODEC.decode),
         environment or ScriptedEnvironment({"Kim author": "Kim is by Kipling."}),
@@ -131,7 +124,7 @@ def test_the_summary_says_answer_end_actions_tokens_seconds_and_cost():
 
 def test_a_temperature_draws_from_a_seed_that_follows_from_the_question():
     engine = ScriptedEngine(TURNS, encode=CODEC.encode, decode=CODEC.decode)
-    tokenizer = ChatTokenizer()
+    tokenizer = ChatTokenizer("<think>\n")
     environment = ScriptedEnvironment({"Kim author": "x"})
     session = Session(engine, environment, CODEC, Prompting(tokenizer), LIMITS, Sampling(1.0), seed=3)
     asyncio.run(session.ask(Question("chat-0", "q", ()), Screen(Console(file=io.StringIO()))))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playing import ChatTokenizer
+from chat_tokenizer import ChatTokenizer
 from reading_teacher import ReadingTeacher
 
 from autocoa_plugin import AUTOCOA, Codec, Limits
