@@ -37,7 +37,7 @@ def test_what_was_recorded_is_replayed_byte_for_byte(tmp_path):
     assert {(each.origin, each.outcome, each.cost) for each in replayed} == {(Origin.REPLAY, Outcome.OK, 0.0)}
 
 
-@settings(max_examples=25)  # each makes a file
+@settings(max_examples=15)  # each makes a file
 @given(st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=8))
 def test_any_answers_recorded_and_replayed_are_the_same(answers):
     with tempfile.TemporaryDirectory() as folder:

@@ -112,7 +112,7 @@ def test_export_and_import_lose_nothing(tmp_path):
     assert (tmp_path / "lines again").read_bytes() == (tmp_path / "lines").read_bytes()
 
 
-@settings(max_examples=25)  # each makes two tapes
+@settings(max_examples=15)  # each makes two tapes
 @given(st.dictionaries(ANY_TEXT, ANY_TEXT, min_size=1, max_size=8))
 def test_any_answers_survive_export_and_import(answers):
     with tempfile.TemporaryDirectory() as name:

@@ -19,7 +19,7 @@ from autocoa_plugin.cassette.tape import FORMAT, Tape
 from autocoa_plugin.errors import ConfigError, ToolUnavailableError
 
 
-@settings(max_examples=40)  # each makes a file
+@settings(max_examples=25)  # each makes a file
 @given(st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=8))
 def test_any_texts_come_back_in_the_order_in_which_they_were_recorded(answers):
     with tempfile.TemporaryDirectory() as folder:

@@ -45,7 +45,7 @@ def without(column):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(RECORD_LISTS)
 def test_records_that_are_written_are_read_back_identical(suffix, records):
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +54,7 @@ def test_records_that_are_written_are_read_back_identical(suffix, records):
         assert list(read_records(path)) == records
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(RECORD_LISTS)
 def test_json_lines_and_parquet_turn_into_each_other_without_loss(records):
     with tempfile.TemporaryDirectory() as folder:

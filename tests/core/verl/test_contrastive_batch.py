@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("verl", reason="needs the extra verl")
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from pair_batches import jagged, make_batch, make_items
@@ -43,6 +43,7 @@ def test_an_item_without_its_replay_row_is_refused_by_name() -> None:
         collator([*make_items([[4, 3, 2]]), {"rows": make_items([[1, 1], [4, 3]])[1]["rows"]}])
 
 
+@settings(max_examples=40)
 @given(groups, st.booleans())
 def test_no_cut_of_verls_divides_a_group(lengths: list[list[int]], is_dynamic: bool) -> None:
     data = make_batch(lengths)
