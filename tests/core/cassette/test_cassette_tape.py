@@ -146,7 +146,11 @@ DAMAGED = "DELETE FROM header WHERE name = 'corpus'"
     [
         (lambda folder: folder / "none", (playing,), "there is no cassette"),
         (lambda folder: folder, BOTH, "folder"),
-        (lambda folder: written(folder / "text", "no database" * 90), BOTH, "text is no cassette: file is not a datab"),
+        (
+            lambda folder: written(folder / "text", "no database" * 90),
+            BOTH,
+            "text is no cassette: file is not a database",
+        ),
         (lambda folder: written(folder / "empty", ""), (playing,), "no cassette: an empty file"),
         (
             lambda folder: on(folder / "other", "CREATE TABLE theirs (x)"),

@@ -164,7 +164,7 @@ REFUSED_FILES = [  # name, what is in it (rows, bytes or who writes it), the sen
     (
         "r.jsonl",
         [GOOD, BAD_ROLE],
-        r"r.jsonl:2: segments\[1\].role: must be one of \['thought', .*\(did you mean 'obs",
+        r"r.jsonl:2: segments\[1\].role: must be one of \['thought', .*\(did you mean 'observ",
     ),
     ("r.jsonl", HALF, r"r.jsonl:2: not a JSON object, .*the file ends in this line, was it written"),
     ("r.jsonl", b'{"id": "a", "id": "b"}\n', "r.jsonl:1: .*id: the key stands twice in one object"),
@@ -177,7 +177,11 @@ REFUSED_FILES = [  # name, what is in it (rows, bytes or who writes it), the sen
         for name in ("segments", "protocol", "messages")
     ),
     ("r.parquet", [{**GOOD, "segmnts": 1}], r"unknown column 'segmnts' \(did you mean 'segments'\?\)"),
-    ("r.parquet", [GOOD, {**SECOND, "protocol": None}], "r.parquet: row 2: protocol: missing, a row of kind cot needs"),
+    (
+        "r.parquet",
+        [GOOD, {**SECOND, "protocol": None}],
+        "r.parquet: row 2: protocol: missing, a row of kind cot needs it",
+    ),
     ("r.parquet", [{**TEXT, "ids": [1.0]}], r"row 1: ids\[0\]: must be a token id, an integer, got float 1.0"),
     ("r.parquet", a_key_twice, r"after row 0: meta: the key .*k.* stands twice in one row"),
     ("r.parquet", half_of_a_table, r"r.parquet: no readable parquet file, was it written completely"),
@@ -186,7 +190,7 @@ REFUSED_FILES = [  # name, what is in it (rows, bytes or who writes it), the sen
     (
         "r.jsonl",
         lambda path: write(path.with_stem("s"), GOOD) and path,
-        r"r.jsonl: no such file \(did you mean 's",
+        r"r.jsonl: no such file \(did you mean 's.jsonl'\?\)",
     ),
     ("r.jsonl", lambda path: path.mkdir(), "is a folder, expected a file of records"),
 ]
@@ -210,7 +214,7 @@ REFUSED_RECORDS = [
     (
         ".jsonl",
         [TextRecord("r", "x", (True,))],
-        r"record 1 \('r'\): ids\[0\]: must be a token id, an integer, got bool",
+        r"record 1 \('r'\): ids\[0\]: must be a token id, an integer, got bool True",
     ),
     (".jsonl", [TextRecord("r", "x", (-1,))], r"ids\[0\]: must be a token id from 0 to 2147483647, got -1"),
     (".jsonl", [TextRecord("r", "x", (2**31,))], r"ids\[0\]: must be a token id from 0 to 2147483647, got 2147483648"),

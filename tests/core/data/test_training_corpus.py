@@ -131,7 +131,11 @@ def test_plain_text_is_trained_whole(tmp_path):
             lambda files: corpus().rows(files),
             "row 'pair-1' has kind 'pair'; this stage reads cot, coa and text",
         ),
-        (cot(), lambda files: corpus().pairs(files), "row 'cot-1' has kind 'cot'; the contrastive stage reads kind 'p"),
+        (
+            cot(),
+            lambda files: corpus().pairs(files),
+            "row 'cot-1' has kind 'cot'; the contrastive stage reads kind 'pair'",
+        ),
     ],
     ids=["too long", "nothing left", "a pair", "no pair"],
 )

@@ -156,14 +156,14 @@ REFUSED = [  # the server's reply, the error, its sentence
         (
             (200, completion([], token_ids=told)),
             EngineUnsupportedError,
-            r"answered without token_ids: .* \(vLLM >= 0\.10",
+            r"answered without token_ids: .* \(vLLM >= 0\.10\.2 does\)",
         )
         for told in (None, "text", ["a"])
     ),
     (
         (200, completion([1], logprobs={"token_logprobs": [-1] * 3})),
         EngineAnswerError,
-        "3 log-probabilities for 1 token",
+        "3 log-probabilities for 1 token ids",
     ),
     *(
         ((200, completion([1], logprobs=told)), EngineAnswerError, "gave log-probabilities")

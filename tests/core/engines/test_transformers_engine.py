@@ -339,7 +339,11 @@ def test_what_is_sampled_never_holds_more_forbidden_texts_than_what_was_given(
 @pytest.mark.parametrize(
     ("asked", "kind", "message"),
     [
-        (call([A], sampling=Sampling(1.0, {"top_pp": 0.5})), ConfigError, r"got 'top_pp' \(did you mean 'top_p'\?\)"),
+        (
+            call([A], sampling=Sampling(1.0, {"top_pp": 0.5})),
+            ConfigError,
+            r"knows the sampling options .*, got 'top_pp' \(did you mean 'top_p'\?\)",
+        ),
         (call([A], sampling=Sampling(-1.0)), ConfigError, "temperature must be >= 0, got -1.0"),
         (
             call([A], sampling=Sampling(1.0, {"top_p": 0.0})),

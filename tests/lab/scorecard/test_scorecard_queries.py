@@ -78,7 +78,10 @@ HELD = QueryRow("q", PREFIX, ("g",), "q", "held")
                 ({"golds": None}, "golds: there is no gold answer"),
                 ({"question": ""}, "question must be text"),
                 ({"prefix": 7}, "prefix must be text, got 7"),
-                ({"prefix": "<think> no action"}, r"prefix must end with a closed action \(</end_search> or </end_c"),
+                (
+                    {"prefix": "<think> no action"},
+                    r"prefix must end with a closed action \(</end_search> or </end_calculate>\)",
+                ),
                 ({"prefix": PREFIX + " and more"}, "prefix must end with a closed action"),
                 ({"prefix": "<think> <begin_search> </end_search>"}, "the action that prefix ends with is empty"),
                 ({"prefix": "<think> q </end_search>"}, "the action that prefix ends with is malformed"),
@@ -107,7 +110,7 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path, rows, message):
         (
             lambda _: choose([HELD], ["hold"]),
             ConfigError,
-            r"group 'hold' \(did you mean 'held'\?\); there are \['held'",
+            r"group 'hold' \(did you mean 'held'\?\); there are \['held'\]",
         ),
         (lambda _: choose([], limit=0), ConfigError, "limit must be >= 1, got 0"),
         (
