@@ -56,7 +56,8 @@ browser:
 	echo "not installed, so the browser tests will be skipped: install a Chromium, or set AUTOCOA_CHROMIUM=/path/to/one"
 
 unit: setup
-	@$(BIN)/pytest -m "not e2e" -n 2 --dist loadfile
+# one thread a process: two times two of torch on two cores wait for each other, minutes for seconds
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -m "not e2e" -n 2 --dist loadfile
 
 e2e: setup
 	@$(BIN)/pytest -m e2e -s

@@ -7,9 +7,9 @@ QUESTIONS is whatever `autocoa evaluate` reads, CORPUS JSON lines with id, title
 without them there are four questions and five articles. Afterwards, in the folder: cot, coa and pairs as parquet, a
 data card of each, attempts.jsonl with every chain that was written.
 
-The teacher (`synthesis.reading_teacher`) is no language model: the yields say what retrieval finds, not how good a
-model is. With a model, `autocoa synthesize` does the same: the job names its folder or server, and `synthesize(job)`
-needs no engine. The same command goes on where it was interrupted.
+The teacher (reading_teacher.py, beside this file) is no language model: the yields say what retrieval finds, not how
+good a model is. With a model, `autocoa synthesize` does the same: the job names its folder or server, and
+`synthesize(job)` needs no engine. The same command goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from reading_teacher import ReadingTeacher
 from rich.console import Console
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -29,7 +30,6 @@ from autocoa_plugin import AUTOCOA, Codec
 from autocoa_plugin.lab.asking.methods import apply_method, get_method
 from autocoa_plugin.lab.asking.questions import read_questions
 from autocoa_plugin.lab.synthesize.job import Output, Rules, SynthesisJob
-from autocoa_plugin.lab.synthesize.reading_teacher import ReadingTeacher
 from autocoa_plugin.lab.synthesize.synthesize import show, synthesize
 from autocoa_plugin.settings import SearchSettings, Settings
 

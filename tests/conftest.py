@@ -12,6 +12,8 @@ from tokenizer_families import FAMILIES
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from autocoa_plugin.tinyworld.world import World
+
 # a shared machine may take a second for anything; tests that measure do so themselves
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
@@ -27,3 +29,11 @@ def any_tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
 def tokenizer_of() -> Callable[[str], PreTrainedTokenizerFast]:
     """`tokenizer_of("byte_bpe")`: the tokenizer of one family."""
     return lambda family: FAMILIES[family]()
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """The embedded world."""
+    from autocoa_plugin.tinyworld import generate
+
+    return generate()

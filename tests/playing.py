@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from chat_tokenizer import ChatTokenizer
+
 from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.base import Environment
@@ -18,7 +20,7 @@ from autocoa_plugin.errors import EngineError, EngineRefusedError
 from autocoa_plugin.lab.asking.player import Player
 from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.rewards import RewardConfig
-from autocoa_plugin.testing import CharTokenizer, ScriptedEnvironment
+from autocoa_plugin.testing import ScriptedEnvironment
 
 Turns = Callable[[str], Sequence[str]]
 """From the text of a prompt to the turns of its response."""
@@ -71,14 +73,6 @@ def next_turn(codec: Codec, turns: Turns, ids: Sequence[int]) -> tuple[list[int]
     text = codec.decode(ids)
     played = text.rpartition("assistant")[2].count(codec.protocol.tool("search").observation.close)
     return codec.encode(turns(text)[played]), played == 0
-
-
-class ChatTokenizer(CharTokenizer):
-    """One id per character, with a chat template."""
-
-    def apply_chat_template(self, conversation: Sequence[Mapping[str, str]], *, tokenize: bool, **_: Any) -> Any:
-        text = "".join(f"<{each['role']}>{each['content']}" for each in conversation) + "<assistant>"
-        return self.encode(text) if tokenize else text
 
 
 CODEC = Codec(ChatTokenizer(), AUTOCOA)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from autocoa_plugin.engines.base import FinishReason, Generation
 from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.errors import DataError, ToolError
-from autocoa_plugin.ledger import FIELDS, Ledger, LedgerEntry, entry_of, totals_table
+from autocoa_plugin.ledger import FIELDS, Ledger, LedgerEntry, entry_of
 from autocoa_plugin.loop import rollout
 from autocoa_plugin.protocol import AUTOCOA
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
@@ -210,18 +208,3 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_numbers_may_come_as_floats_and_counts_stay_whole():
     entry = LedgerEntry.read({**dict.fromkeys(FIELDS, 2.0), "cost": 0.5, "unknown": "ignored"})
     assert entry.real_calls == 2 and type(entry.real_calls) is int and entry.cost == 0.5
-
-
-def test_the_table_has_a_column_per_split_the_run_and_what_was_repeated():
-    ledger = Ledger()
-    ledger.add("train", 1, entries(real_calls=12345, cost=1.5))
-    ledger.add("val", 1, entries(real_calls=5))
-    ledger.resume(1)
-    ledger.add("train", 1, entries(real_calls=54321))
-    console = Console(file=io.StringIO(), width=120)
-    console.print(totals_table(ledger))
-    text = console.file.getvalue()
-    header = next(line for line in text.splitlines() if "train" in line)
-    assert [cell.strip() for cell in header.strip("┃ ").split("┃")] == ["train", "run", "repeated"]
-    row = next(line for line in text.splitlines() if "real calls" in line)
-    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["real calls", "54,321", "54,321", "12,350"]

@@ -127,13 +127,10 @@ def test_the_gradient_pulls_chosen_up_and_rejected_down() -> None:
     assert sides.grad is not None and sides.grad.tolist() == pytest.approx([-0.7, 0.5])
 
 
-def test_a_reference_for_one_side_only_is_refused() -> None:
+def test_sides_that_do_not_belong_together_are_refused() -> None:
     side = torch.tensor([-1.0])
     with pytest.raises(DataError, match="for both sides or for none"):
         contrastive_loss(side, side, alpha=0.2, reference_chosen=side)
-
-
-def test_sides_of_different_number_are_refused() -> None:
     with pytest.raises(DataError, match=r"chosen has shape \(1,\), rejected \(2,\)"):
         preference(torch.zeros(1), torch.zeros(2))
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import subprocess
+import sys
+
 import pytest
+import transformers
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizer_families import FAMILIES
@@ -12,6 +18,7 @@ from autocoa_plugin.errors import TokenizerError
 from autocoa_plugin.protocol import neutralise, tag_pattern
 from autocoa_plugin.testing import EOS_ID as EOS
 from autocoa_plugin.testing import CharTokenizer
+from autocoa_plugin.tokenization import check_tokenizer, fingerprint
 
 SEARCH = AUTOCOA.tool("search")
 HOSTILE = [
@@ -169,3 +176,87 @@ def test_white_space_among_the_added_tokens_is_ordinary_text():
     # StarCoder-like tokenizers add runs of spaces; a space put after the first one of "  " would make "  " again
     pattern = tag_pattern({"  ", "\n\n", "<think>"})
     assert neutralise("a  b\n\n<think>", pattern) == "a  b\n\n< think>"
+
+
+# One fingerprint, one way to turn text into ids.
+
+
+def test_families_have_one_fingerprint_exactly_when_they_give_the_same_ids():
+    names = {family: fingerprint(build()) for family, build in FAMILIES.items()}
+    assert all(len(name) == 16 and int(name, 16) >= 0 for name in names.values())
+    # the same vocabulary in both: whether tags are special, or BOS stands before a bare encode, changes no id of a text
+    assert names["byte_bpe_added_tags"] == names["byte_bpe_special_tags"]
+    assert names["byte_bpe_bos"] == names["byte_bpe"]
+    assert len(set(names.values())) == len(FAMILIES) - 2
+
+
+def test_a_copy_has_the_same_fingerprint_and_an_added_token_changes_it():
+    tokenizer = FAMILIES["byte_bpe"]()
+    other = copy.deepcopy(tokenizer)
+    assert fingerprint(other) == fingerprint(tokenizer)
+    other.add_tokens(["<begin_search>"])
+    assert fingerprint(other) != fingerprint(tokenizer)
+
+
+def test_a_saved_and_loaded_tokenizer_has_the_same_fingerprint(tmp_path):
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = FAMILIES["unigram"]()
+    tokenizer.save_pretrained(tmp_path)
+    assert fingerprint(PreTrainedTokenizerFast.from_pretrained(tmp_path)) == fingerprint(tokenizer)
+
+
+def test_the_chat_template_does_not_count():
+    tokenizer = copy.deepcopy(FAMILIES["byte_bpe"]())
+    before = fingerprint(tokenizer)
+    tokenizer.chat_template = "{{ messages }}"
+    assert fingerprint(tokenizer) == before
+
+
+def test_merges_of_the_character_tokenizer_count():
+    assert fingerprint(CharTokenizer()) == fingerprint(CharTokenizer())
+    assert fingerprint(CharTokenizer()) != fingerprint(CharTokenizer(["think"]))
+
+
+def test_another_process_gives_the_same_fingerprint():
+    code = (
+        "from autocoa_plugin.testing import CharTokenizer; from autocoa_plugin.tokenization import fingerprint\n"
+        "print(fingerprint(CharTokenizer()))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip()
+    assert told == fingerprint(CharTokenizer())
+
+
+# A tokenizer that transformers silently replaced is found out.
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A word-level tokenizer in the folder of a model that calls itself qwen2."""
+    FAMILIES["word_level"]().save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2", "vocab_size": 1000}))
+    return tmp_path
+
+
+def test_a_replaced_tokenizer_class_is_refused_with_both_names(folder):
+    loaded = transformers.AutoTokenizer.from_pretrained(folder)
+    saved = json.loads((folder / "tokenizer_config.json").read_text())["tokenizer_class"]
+    if type(loaded).__name__ == saved:
+        pytest.skip(f"this transformers ({transformers.__version__}) keeps the saved class {saved}")
+    with pytest.raises(TokenizerError, match=f"class {saved}, but {type(loaded).__name__} was loaded"):
+        check_tokenizer(loaded, folder)
+
+
+def test_the_check_can_be_a_warning(folder):
+    other = FAMILIES["byte_bpe"]()
+    with pytest.warns(UserWarning, match="was loaded"):
+        check_tokenizer(other, folder, mode="warn")
+    check_tokenizer(other, folder, mode="off")
+
+
+def test_the_saved_tokenizer_passes(folder):
+    check_tokenizer(FAMILIES["word_level"](), folder)
+
+
+def test_a_folder_without_tokenizer_file_is_left_alone(tmp_path):
+    check_tokenizer(FAMILIES["byte_bpe"](), tmp_path)

@@ -1,18 +1,12 @@
-"""One world, one tokenizer, one search tool for all tests of the embedded world."""
+"""One tokenizer and one search tool for all tests of the embedded world."""
 
 from __future__ import annotations
 
 import pytest
 
-from autocoa_plugin.tinyworld import generate
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, build_tokenizer
 from autocoa_plugin.tinyworld.world_files import Files, open_environment, open_teacher_environment, write_corpus
 from autocoa_plugin.tokenization import Codec
-
-
-@pytest.fixture(scope="session")
-def world():
-    return generate()
 
 
 @pytest.fixture(scope="session")

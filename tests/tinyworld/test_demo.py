@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from dataclasses import replace
 
 import pytest
 
 pytest.importorskip("psutil", reason="needs the extra verl")
 
 from made_samples import made_sample, made_summary
-from rich.console import Console
 
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.methods import get_method
@@ -26,11 +23,8 @@ from autocoa_plugin.tinyworld.demo_methods import (
     Method,
     after_stages,
     at_step,
-    methods_table,
-    to_dict,
     without_tool,
 )
-from autocoa_plugin.tinyworld.measures import DecisionRates
 from autocoa_plugin.tinyworld.sockets import write_settings
 
 
@@ -79,24 +73,6 @@ def judged(tmp_path, name, needs=True, **right):
     return Judgement(tmp_path / name, made_summary(samples, method=name), None)
 
 
-def test_the_table_says_nothing_where_nothing_was_decided(tmp_path):
-    judgements = [
-        judged(tmp_path, "model only", needs=False, **{"1hop": 0, "2hop": 0}),
-        replace(
-            judged(tmp_path, "SFT-1&2&3 RL-1&2", **{"1hop": 2, "2hop": 1}),
-            decisions=DecisionRates(20, 20, unneeded_search=0.15, missed_search=0.05, accuracy=0.9),
-        ),
-    ]
-    methods = [Method("model only", tmp_path), Method("SFT-1&2&3 RL-1&2", tmp_path, 160, 2400, 421.4)]
-    console = Console(width=80, record=True, file=io.StringIO())
-    console.print(methods_table(methods, judgements))
-    text = console.export_text()
-    base, trained = (next(line for line in text.splitlines() if name in line) for name in ("model only", "RL-1&2"))
-    assert base.split() == [*["model", "only", "0.0", "0.0", "0.00", "-", "0", "0", "0"]]
-    assert trained.split() == [*["SFT-1&2&3", "RL-1&2", "50.0", "25.0", "1.00", "15.0", "160", "2400", "421"]]
-    assert to_dict(methods[1], judgements[1])["decisions"]["accuracy"] == 0.9
-
-
 def test_a_result_is_told_in_one_line_with_its_interval(tmp_path):
     # 2 of 4 and 1 of 4 are 3 of 8
     assert judged(tmp_path, "SFT-1", **{"1hop": 2, "2hop": 1}).line.startswith("SFT-1: 37.5 (")
@@ -107,10 +83,6 @@ def test_the_control_without_a_tool_is_the_same_checkpoint_asked_in_another_way(
     control = without_tool(method, "RL-2, no tool")
     assert (control.name, control.asked_as) == ("RL-2, no tool", "model_only")
     assert (control.model, control.training) == (method.model, method.training)
-
-
-def test_rl_without_sft_takes_half_as_many_steps_more(tmp_path):
-    assert DemoOptions(steps=24).rl_only_steps == 36
 
 
 def test_every_way_to_ask_is_a_method_of_the_evaluation(tmp_path):

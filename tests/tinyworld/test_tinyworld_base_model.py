@@ -37,20 +37,23 @@ def test_export_copies_every_file_and_the_checksums(folder, tmp_path):
     assert verify_checksums(target) == [target / "config.json", target / "model.safetensors"]
 
 
-def test_export_refuses_a_file_that_differs_from_its_checksum(folder, tmp_path):
-    (folder / "model.safetensors").write_bytes(b"weightz")
-    with pytest.raises(DataError, match=r"model\.safetensors: sha256 is [0-9a-f]{64}, expected [0-9a-f]{64}"):
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (
+            lambda source: (source / "model.safetensors").write_bytes(b"weightz"),
+            r"model\.safetensors: sha256 is [0-9a-f]{64}, expected [0-9a-f]{64}",
+        ),
+        (lambda source: (source / "config.json").unlink(), r"config\.json: sha256 is no file"),
+        (shutil.rmtree, "no tinyworld base model"),
+    ],
+    ids=["differs from its checksum", "a missing file", "a missing list"],
+)
+def test_export_refuses_what_is_not_the_listed_model_and_writes_nothing(folder, tmp_path, spoil, message):
+    spoil(folder)
+    with pytest.raises(DataError, match=message):
         export_base(tmp_path / "target", source=folder)
     assert not (tmp_path / "target").exists()
-
-
-def test_export_refuses_a_missing_file_and_a_missing_list(folder, tmp_path):
-    (folder / "config.json").unlink()
-    with pytest.raises(DataError, match=r"config\.json: sha256 is no file"):
-        export_base(tmp_path / "target", source=folder)
-    shutil.rmtree(folder)
-    with pytest.raises(DataError, match="no tinyworld base model"):
-        export_base(tmp_path / "target", source=folder)
 
 
 def test_the_shipped_copy_is_whole_small_and_belongs_to_this_world(world, tokenizer):

@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,20 @@ from bigram_model import SURE, bigram_model, chain_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autocoa_plugin.dump import TrajectoryDump, read_dump
+from autocoa_plugin.dump import read_dump
 from autocoa_plugin.engines.transformers_local import TransformersEngine
 from autocoa_plugin.errors import ConfigError, DataError, TokenizerError
 from autocoa_plugin.limits import Limits
 from autocoa_plugin.loop import rollout
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
-from autocoa_plugin.tinyworld.base_model import SHIPPED, build_model, export_base
+from autocoa_plugin.tinyworld import held_out
+from autocoa_plugin.tinyworld.base_model import SHIPPED, BuildConfig, build_model, export_base
 from autocoa_plugin.tinyworld.cli import add_parser
 from autocoa_plugin.tinyworld.held_out import (
+    GREEDY,
     LIMITS,
     TOP_K,
     GroupScore,
-    dump_played,
     evaluate,
     play_questions,
     train_sample,
@@ -53,10 +55,12 @@ from autocoa_plugin.tinyworld.measures import (
     response_log_probs,
     written_decisions,
 )
+from autocoa_plugin.tinyworld.pairs import PairSet
 from autocoa_plugin.tinyworld.questions import validation_questions
-from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
+from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
+from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, prompt_text
 from autocoa_plugin.tinyworld.world import Entity, World
-from autocoa_plugin.tinyworld.world_files import Files
+from autocoa_plugin.tinyworld.world_files import Files, build
 from autocoa_plugin.tokenization import Codec
 
 CHARS = Codec(CharTokenizer(), TINYWORLD)
@@ -350,14 +354,6 @@ def test_a_group_is_scored_per_question(played):
     assert (score.actions, score.forced_answers, score.stop_reasons) == (0.5, 0.0, {"answered": 2})
 
 
-def test_the_dump_reads_like_one_of_validation_in_training(played, tmp_path):
-    dump_played(TrajectoryDump(tmp_path), "1hop", played)
-    rows = list(read_dump(tmp_path, "val", step=0))
-    assert [row["info"]["data_source"] for row in rows] == ["tinyworld_1hop"] * 2
-    assert sum(row["reward_parts"]["exact_match"] for row in rows) == 1.0
-    assert sum(row["trajectory"].counts.actions for row in rows) == 1
-
-
 def test_train_questions_for_the_perplexity_are_about_the_tail_with_validations_numbers_of_hops(world):
     sample = train_sample(world)
     assert [sum(len(each.hops) == hops for each in sample) for hops in (1, 2, 3)] == [200, 200, 100]
@@ -405,27 +401,31 @@ def test_a_model_of_another_vocabulary_is_refused_by_the_first_word_that_differs
     folder = save(chain_model(len(tokenizer), {}), swapped, tmp_path)
     with pytest.raises(TokenizerError, match=r"'recall' is token \d+ of this model's tokenizer, expected \d+"):
         evaluate(folder, corpus)
-
-
-def test_a_limit_below_one_is_refused(corpus):
     with pytest.raises(ConfigError, match="limit must be >= 1, got 0"):
         evaluate(SHIPPED, corpus, limit=0)
 
 
-def test_a_greedy_rollout_through_the_local_engine_is_the_one_of_a_plain_loop(world, codec, environment, tokenizer):
+def test_a_greedy_rollout_through_the_local_engine_takes_the_likeliest_token(world, codec, environment, tokenizer):
+    """The engine keeps keys and values and pads; one plain pass over the finished text does neither."""
     import torch
 
-    # this untrained model babbles on, so both loops run into the limits and the forced answer
+    # this untrained model babbles on, so the loops run into both limits and the forced answer
+    limits = replace(LIMITS, max_turn_tokens=24, max_response_tokens=64)
     engine = TransformersEngine(build_model(len(tokenizer), 1, 0, seed=5), tokenizer)
-    questions = [asked[0] for asked in validation_questions(world).values()]
-    for each in asyncio.run(play_questions(questions, engine=engine, environment=environment, codec=codec)):
-        ids = list(each.trajectory.prompt_ids)
-        for segment in each.trajectory.segments:
-            for token in segment.ids:
-                if segment.is_trained:
-                    with torch.no_grad():
-                        assert int(engine.model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()) == token
-                ids.append(token)
+    prompts = [codec.encode(prompt_text(asked[0].text)) for asked in validation_questions(world).values()]
+
+    async def play_all():
+        shared = {"engine": engine, "environment": environment, "codec": codec, "limits": limits, "sampling": GREEDY}
+        return await asyncio.gather(*(rollout(ids, **shared) for ids in prompts))
+
+    for trajectory in asyncio.run(play_all()):
+        ids = [*trajectory.prompt_ids, *trajectory.response_ids]
+        with torch.no_grad():
+            likeliest = engine.model(input_ids=torch.tensor([ids])).logits[0].argmax(-1).tolist()
+        mask = [0] * len(trajectory.prompt_ids) + trajectory.response_mask
+        places = [n for n, sampled in enumerate(mask) if sampled]
+        assert trajectory.forced_answer and len(places) > 24
+        assert [likeliest[n - 1] for n in places] == [ids[n] for n in places]
 
 
 def run(*words: str) -> int:
@@ -439,9 +439,7 @@ def test_the_command_prints_tables_and_writes_json_and_trajectories(corpus, tmp_
     base, out, dumps = export_base(tmp_path / "base"), tmp_path / "deep" / "out.json", tmp_path / "dumps"
     words = [str(base), "--world", str(corpus.folder), "--limit", "2"]
     assert run(*words, "--out", str(out), "--trajectories", str(dumps)) == 0
-    printed = capsys.readouterr().out
-    assert all(word in printed for word in ("1hop", "stop reasons", "gold prefixes", "perplexity"))
-    assert max(map(len, printed.splitlines())) <= 80
+    assert "gold prefixes" in capsys.readouterr().out
     assert json.loads(out.read_text())["teacher_forced"]["all"]["accuracy"] is not None
     sources = Counter(row["info"]["data_source"] for row in read_dump(dumps, "val", step=0))
     assert sorted(sources.values()) == [2, 2, 2, 2]
@@ -450,7 +448,11 @@ def test_the_command_prints_tables_and_writes_json_and_trajectories(corpus, tmp_
     assert "already holds step_000000." in capsys.readouterr().err
 
 
-def test_the_worlds_files_are_built_when_they_are_missing(tmp_path):
+def test_the_worlds_files_are_built_when_they_are_missing(tmp_path, monkeypatch):
+    # the stage data are another test's: here a few rows of each set will do
+    few = {name: TrajectorySet(1, clean(1.0, 0.0, 0.0)) for name in ("cot", "coa", "coa_stage3")}
+    small = BuildConfig(stages=StageConfig(**few, pairs=PairSet(count=0), replay=1))
+    monkeypatch.setattr(held_out, "build", lambda folder, *, report: build(folder, small, report=report))
     evaluation = evaluate(SHIPPED, Files(tmp_path / "new"), limit=1)
     assert [each.questions for each in evaluation.groups] == [1, 1, 1, 1]
 

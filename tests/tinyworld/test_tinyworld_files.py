@@ -10,10 +10,12 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 
+from autocoa_plugin.cli import main
+from autocoa_plugin.config import to_mapping
 from autocoa_plugin.data.record_files import read_records
 from autocoa_plugin.errors import DataError
 from autocoa_plugin.tinyworld.base_model import BuildConfig, is_complete
-from autocoa_plugin.tinyworld.cli import add_parser
+from autocoa_plugin.tinyworld.cli import add_build, add_parser, build_config
 from autocoa_plugin.tinyworld.pairs import PairSet
 from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
 from autocoa_plugin.tinyworld.stage_data import STAGE_SETS
@@ -100,15 +102,11 @@ def test_stage_sets_are_records_made_with_the_base_models_tokenizer(files):
     }
     expected = fingerprint(load_tokenizer(files.base))
     assert {record.tokenizer for records in read.values() for record in records} == {expected}
-    assert json.loads((files.stages / "data_card.json").read_text())["tokenizer"] == expected
-
-
-def test_the_data_card_counts_what_was_written(files):
     card = json.loads((files.stages / "data_card.json").read_text())
+    assert card["tokenizer"] == expected
     assert {name: each["rows"] for name, each in card["sets"].items()} == {
-        name: len(list(read_records(files.stage_set(name)))) for name in STAGE_SETS
+        name: len(records) for name, records in read.items()
     }
-    assert card["sets"]["pairs"]["pairs"]["act_chosen_share"] == 0.5
     assert (files.stages / "data_card.md").read_text().startswith("# Data card")
 
 
@@ -155,16 +153,35 @@ def test_sets_without_rows_have_no_file_not_even_an_old_one(tmp_path):
     ]
 
 
-def test_a_set_that_does_not_exist_is_refused_with_the_nearest(files):
+def test_a_set_or_source_that_does_not_exist_is_refused_with_the_nearest(files):
     with pytest.raises(DataError, match=r"no set 'pair' of stage data \(did you mean 'pairs'\?\)"):
         files.stage_set("pair")
+    with pytest.raises(DataError, match=r"no source 'tinyworld_2hops' \(did you mean 'tinyworld_2hop'\?\)"):
+        BuildConfig(train_sources=("tinyworld_2hops",))
 
 
 def test_train_sources_choose_the_questions(tmp_path):
     files = build(tmp_path, BuildConfig(stages=TINY, train_sources=("tinyworld_2hop",)))
     assert set(pq.read_table(files.train)["data_source"].to_pylist()) == {"tinyworld_2hop"}
-    with pytest.raises(DataError, match=r"no source 'tinyworld_2hops' \(did you mean 'tinyworld_2hop'\?\)"):
-        BuildConfig(train_sources=("tinyworld_2hops",))
+
+
+def questions_of(folder, seed):
+    """Training and validation rows of a seed's world, in the order of their files."""
+    files = build(folder, replace(SMALL, seed=seed))
+    return [pq.read_table(path)["extra_info"].to_pylist() for path in (files.train, files.val)]
+
+
+def test_a_seed_draws_the_order_of_the_training_questions_and_of_nothing_else(tmp_path):
+    # they stand in the file in the order in which RL takes them
+    splits = [questions_of(tmp_path / name, seed) for name, seed in (("a", 1), ("b", 2), ("c", 1))]
+    (train, val), (other_train, other_val), (again, _) = (
+        [[row["question"] for row in rows] for rows in split] for split in splits
+    )
+    assert [row["index"] for row in splits[0][0]] == list(range(len(train)))
+    assert train == again != other_train and sorted(train) == sorted(other_train)
+    assert val == other_val
+    # no long run of equal places either: two random orders of n agree in one place on average
+    assert sum(one == other for one, other in zip(train, other_train, strict=True)) < 20
 
 
 def run(*words: str) -> int:
@@ -174,15 +191,10 @@ def run(*words: str) -> int:
     return arguments.run(arguments)
 
 
-def test_show_prints_counts_and_a_question_of_each_number_of_hops(capsys):
+def test_show_and_question_print_questions_and_say_when_there_is_none(capsys):
     assert run("show") == 0
     printed = capsys.readouterr().out
-    assert re.search(r"held +150 +90 +60 +90", printed)
     assert all(f"[tinyworld_{hops}hop]" in printed for hops in (1, 2, 3))
-    assert "<begin_search>" in printed
-
-
-def test_question_prints_the_asked_number_and_says_when_there_is_none(capsys):
     assert run("question", "--hops", "2", "--limit", "2") == 0
     assert capsys.readouterr().out.count("[tinyworld_") == 2
     assert run("question", "nobody has this name") == 1
@@ -197,3 +209,65 @@ def test_build_writes_the_folder_it_was_given(tmp_path, capsys):
     assert (tmp_path / "w" / "manifest.json").is_file()
     assert (tmp_path / "w" / "stages" / "pairs.parquet").is_file()
     assert "tinyworld: stage data" in capsys.readouterr().out
+
+
+# The options of `autocoa tinyworld build`: each changes what it says, and nothing else.
+
+
+def config_of(*words: str) -> BuildConfig:
+    parser = argparse.ArgumentParser()
+    add_build(parser.add_subparsers())
+    return build_config(parser.parse_args(["build", "folder", *words]))
+
+
+def changed(config: BuildConfig) -> dict[str, object]:
+    """The settings that differ from the defaults, by dotted name."""
+    before, after = flat(to_mapping(BuildConfig())), flat(to_mapping(config))
+    return {name: value for name, value in after.items() if value != before[name]}
+
+
+def flat(mapping, path: str = "") -> dict[str, object]:
+    if not isinstance(mapping, dict):
+        return {path: mapping}
+    return {name: value for key in mapping for name, value in flat(mapping[key], f"{path}.{key}".strip(".")).items()}
+
+
+def test_without_options_everything_is_the_default():
+    assert config_of() == BuildConfig()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("--seed 3", {"seed": 3}),
+        ("--coa 7", {"stages.coa.count": 7}),
+        ("--cot 7", {"stages.cot.count": 7}),
+        ("--coa-stage3 7", {"stages.coa_stage3.count": 7}),
+        ("--pairs 7", {"stages.pairs.count": 7}),
+        ("--replay 7", {"stages.replay": 7}),
+        (
+            "--hop-shares .5 .5 0",
+            {"stages.coa.mix.hop_shares": [0.5, 0.5, 0.0], "stages.pairs.hop_shares": [0.5, 0.5, 0.0]},
+        ),
+        ("--hop-shares-cot 1 0 0", {"stages.cot.mix.hop_shares": [1.0, 0.0, 0.0]}),
+        ("--hop-shares-stage3 1 0 0", {"stages.coa_stage3.mix.hop_shares": [1.0, 0.0, 0.0]}),
+        (
+            "--distractors .15",
+            {"stages.coa.mix.distractor_share": 0.15, "stages.pairs.distractor_share": 0.15},
+        ),
+        ("--distractors-stage3 .15", {"stages.coa_stage3.mix.distractor_share": 0.15}),
+        ("--known-searched .5", {"stages.coa.mix.known_searched": 0.5}),
+        ("--tail-recalled .2", {"stages.coa.mix.tail_recalled": 0.2}),
+        ("--act-chosen-share .9", {"stages.pairs.act_chosen_share": 0.9}),
+        ("--misled-share .4", {"stages.pairs.misled_share": 0.4}),
+        ("--pair-span trajectory", {"stages.pairs.span": "trajectory"}),
+    ],
+)
+def test_an_option_changes_what_it_says_and_nothing_else(words, expected):
+    assert changed(config_of(*words.split())) == expected
+
+
+def test_a_share_that_cannot_be_is_one_line_and_builds_nothing(tmp_path, capsys):
+    assert main(["tinyworld", "build", str(tmp_path / "w"), "--distractors", "2"]) == 2
+    assert capsys.readouterr().err == "autocoa: distractor_share must be between 0 and 1, got 2.0\n"
+    assert not (tmp_path / "w").exists()

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from autocoa_plugin.data.from_trajectory import pieces_of
 from autocoa_plugin.errors import ConfigError, DataError
-from autocoa_plugin.tinyworld.pairs import PairPlan, PairSet, draw_pairs
+from autocoa_plugin.tinyworld.pairs import PairSet, draw_pairs
 from autocoa_plugin.tinyworld.questions import train_questions
 from autocoa_plugin.tinyworld.stage_data import pair_record, split_pieces
-from autocoa_plugin.tinyworld.trajectories import Plan, may_be_subject, with_object, write_trajectories
+from autocoa_plugin.tinyworld.trajectories import may_be_subject, with_object, write_trajectories
 from autocoa_plugin.tinyworld.world import RELATIONS
 from autocoa_plugin.trajectory import Role, Trajectory
 
@@ -223,9 +223,3 @@ def test_the_same_seed_draws_the_same_pairs_and_another_seed_others(world):
 def test_a_set_of_pairs_that_cannot_be_is_refused(setting, message):
     with pytest.raises(ConfigError, match=message):
         PairSet(**setting)
-
-
-def test_chosen_and_rejected_follow_the_direction():
-    act, recall = Plan(None, ()), Plan(None, ())
-    assert PairPlan(None, act, recall, 0, True).rejected is recall
-    assert PairPlan(None, act, recall, 0, False).rejected is act

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import random
 
@@ -25,36 +26,32 @@ def reloaded(tokenizer, tmp_path_factory):
     return load_tokenizer(folder)
 
 
-def assert_known_words(tokenizer, text):
-    assert tokenizer.unk_token_id not in tokenizer.encode(text), text
+def assert_known_words(tokenizer, *texts):
+    for text, ids in zip(texts, tokenizer(list(texts))["input_ids"], strict=True):
+        assert tokenizer.unk_token_id not in ids, text
 
 
 @settings(max_examples=50, deadline=None)
 @given(seed=st.integers())
 def test_no_line_of_pre_training_holds_an_unknown_word(world, tokenizer, seed):
     rng = random.Random(seed)
-    for line in (reading_line, known_line, tail_line):
-        assert_known_words(tokenizer, line(world, rng))
+    assert_known_words(tokenizer, *(line(world, rng) for line in (reading_line, known_line, tail_line)))
 
 
 def test_no_question_document_or_teacher_turn_holds_an_unknown_word(world, tokenizer):
-    for entity in world.entities.values():
-        assert_known_words(tokenizer, f"{entity.name} : {entity.text}")
-    for group in ("known", "train", "held"):
-        for hops in (1, 2, 3):
-            for question in all_questions(world, group, hops):
-                for searched in (True, False):
-                    turns = teacher_turns(question, [searched] * hops)
-                    assert_known_words(tokenizer, " ".join([prompt_text(question.text), *turns]))
+    assert_known_words(tokenizer, *(f"{entity.name} : {entity.text}" for entity in world.entities.values()))
+    for group, hops in itertools.product(("known", "train", "held"), (1, 2, 3)):
+        texts = (
+            " ".join([prompt_text(question.text), *teacher_turns(question, [searched] * hops)])
+            for question in all_questions(world, group, hops)
+            for searched in (True, False)
+        )
+        assert_known_words(tokenizer, *texts)
 
 
 def test_no_notice_of_the_environment_holds_an_unknown_word(tokenizer):
-    for notice in dataclasses.astuple(TINYWORLD.notices):
-        assert_known_words(tokenizer, notice)
-
-
-def test_digits_and_arithmetic_signs_are_words(tokenizer):
-    assert_known_words(tokenizer, "0 1 2 3 4 5 6 7 8 9 + - * / ( ) = .")
+    assert_known_words(tokenizer, *dataclasses.astuple(TINYWORLD.notices))
+    assert_known_words(tokenizer, "0 1 2 3 4 5 6 7 8 9 + - * / ( ) = .")  # digits and arithmetic signs are words
 
 
 def test_every_tag_of_the_protocol_is_one_token_with_or_without_space_around_it(tokenizer):

@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from autocoa_plugin import AUTOCOA, Codec
 from autocoa_plugin.cassette.header import Header
 from autocoa_plugin.cassette.tape import Entry, Tape
@@ -17,6 +19,8 @@ from autocoa_plugin.protocol import Action
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.trajectory import Origin
 
+# any code point, lone surrogates included
+ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=30)
 HEADER = Header("autocoa", "search_r1", 3, "http://localhost/retrieve")
 CODEC = Codec(CharTokenizer(), AUTOCOA)
 TRICKY = {

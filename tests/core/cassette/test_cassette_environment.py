@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import CODEC, HEADER, TRICKY, ask, context, entry, read, record, replay, write
+from recordings import ANY_TEXT, CODEC, HEADER, TRICKY, ask, context, entry, read, record, replay, write
 
 from autocoa_plugin import AUTOCOA, Limits, rollout
 from autocoa_plugin.cassette.tape import Tape
@@ -26,7 +26,6 @@ from autocoa_plugin.trajectory import Origin, Outcome
 
 NOTICES = CODEC.protocol.notices
 EMPTY = Observation(NOTICES.empty_result, Origin.REAL, Outcome.EMPTY)
-ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=30)
 
 
 def test_what_was_recorded_is_replayed_byte_for_byte(tmp_path):
@@ -38,7 +37,7 @@ def test_what_was_recorded_is_replayed_byte_for_byte(tmp_path):
     assert {(each.origin, each.outcome, each.cost) for each in replayed} == {(Origin.REPLAY, Outcome.OK, 0.0)}
 
 
-@settings(max_examples=25)  # each makes a file
+@settings(max_examples=15)  # each makes a file
 @given(st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=8))
 def test_any_answers_recorded_and_replayed_are_the_same(answers):
     with tempfile.TemporaryDirectory() as folder:

@@ -53,21 +53,42 @@ def test_a_replay_never_asks_a_tool_that_it_is_given(tmp_path, corpus):
     assert tool.asked == []
 
 
-def test_another_protocol_is_refused_even_without_search_settings(tmp_path, corpus):
-    path = recorded(tmp_path / "t", SearchSettings(corpus=str(corpus)))
-    with pytest.raises(ConfigError, match=r'recorded with protocol="autocoa" \(here "search_r1"\)'):
-        replayed(path, None, protocol="search_r1")
+def search_in(corpus, **more):
+    return SearchSettings(corpus=str(corpus), **more)
 
 
-def test_one_changed_byte_of_the_corpus_is_another_corpus(tmp_path, corpus):
-    search = SearchSettings(corpus=str(corpus))
-    path = recorded(tmp_path / "t", search)
-    assert replayed(path, search).text == "answer"
+def changed(corpus):
     corpus.write_text(PASSAGE.replace("capital", "kapital"))
-    with pytest.raises(ConfigError, match=r'corpus="sha256:[0-9a-f]{28}\.\.\.[0-9a-f]{8}" \(here "sha256:'):
-        replayed(path, search)
-    with pytest.raises(ConfigError, match="corpus"):
-        recorded(path, search)
+    return search_in(corpus)
+
+
+def gone(corpus):
+    corpus.unlink()
+    return search_in(corpus)
+
+
+OTHER_CORPUS = r'corpus="sha256:[0-9a-f]{28}\.\.\.[0-9a-f]{8}" \(here "sha256:'
+
+
+@pytest.mark.parametrize(
+    ("search_of", "protocol", "calls", "message"),
+    [
+        # without search settings too
+        (lambda _: None, "search_r1", (replayed,), r'recorded with protocol="autocoa" \(here "search_r1"\)'),
+        (changed, "autocoa", (recorded, replayed), OTHER_CORPUS),
+        (lambda corpus: search_in(corpus, top_k=5), "autocoa", (recorded, replayed), r"top_k=3 \(here 5\)"),
+        (gone, "autocoa", (replayed,), r"search.corpus=.*cannot be read .*leave `search` out"),
+    ],
+    ids=["another protocol", "one changed byte of the corpus", "another top_k", "no corpus"],
+)
+def test_a_tape_that_does_not_fit_is_refused_and_left_alone(tmp_path, corpus, search_of, protocol, calls, message):
+    path = recorded(tmp_path / "t", search_in(corpus))
+    assert replayed(path, search_in(corpus)).text == "answer"
+    before, search = path.read_bytes(), search_of(corpus)
+    for call in calls:
+        with pytest.raises(ConfigError, match=message):
+            call(path, search, protocol)
+    assert path.read_bytes() == before
 
 
 def test_a_built_index_gives_the_same_identity_as_its_corpus(corpus):
@@ -93,15 +114,6 @@ def test_every_differing_field_is_named_with_both_values(tmp_path):
     assert str(tmp_path / "t") in message
 
 
-def test_another_top_k_is_refused_and_the_tape_is_left_alone(tmp_path, corpus):
-    path = recorded(tmp_path / "t", SearchSettings(corpus=str(corpus)))
-    before = path.read_bytes()
-    for call in (recorded, replayed):
-        with pytest.raises(ConfigError, match=r"top_k=3 \(here 5\)"):
-            call(path, SearchSettings(corpus=str(corpus), top_k=5))
-    assert path.read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("url", "identity"),
     [
@@ -119,14 +131,6 @@ def test_the_web_is_one_corpus():
     assert describe("autocoa", search) == Header("autocoa", "duckduckgo", 4, "web")
 
 
-def test_a_corpus_that_cannot_be_read_is_named_with_the_way_out(tmp_path, corpus):
-    search = SearchSettings(corpus=str(corpus))
-    path = recorded(tmp_path / "t", search)
-    corpus.unlink()
-    with pytest.raises(ConfigError, match=r"search.corpus=.*cannot be read .*leave `search` out"):
-        replayed(path, search)
-
-
 @pytest.mark.parametrize("mode", ["record", "record_missing"])
 def test_recording_without_a_tool_is_refused_and_makes_no_file(tmp_path, corpus, mode):
     settings = CassetteSettings(str(tmp_path / "t"), mode=mode)
@@ -139,8 +143,3 @@ def test_recording_without_a_tool_is_refused_and_makes_no_file(tmp_path, corpus,
 def test_the_folder_of_a_new_tape_is_made(tmp_path, corpus):
     path = recorded(tmp_path / "a" / "b" / "t", SearchSettings(corpus=str(corpus)))
     assert path.is_file()
-
-
-def test_a_replay_of_a_missing_file_is_a_configuration_error(tmp_path):
-    with pytest.raises(ConfigError, match="there is no cassette"):
-        build_cassette(CassetteSettings(str(tmp_path / "t"), mode="replay"), "autocoa", None, None)

@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import HEADER, TRICKY, entry, read, write
+from recordings import ANY_TEXT, HEADER, TRICKY, entry, read, write
 
 from autocoa_plugin.cassette.exchange import export_lines, import_lines, merge
 from autocoa_plugin.cassette.tape import Tape
 from autocoa_plugin.errors import ConfigError, DataError
 
 EARLY, LATE = "2026-11-21T10:00:00.000000+00:00", "2026-11-21T11:00:00.000000+00:00"
-ANY_TEXT = st.text(st.characters(codec=None, exclude_categories=()), max_size=30)
 
 
 def two_in_conflict(folder):
@@ -37,13 +36,6 @@ def test_a_merge_holds_the_answers_of_all_tapes_once(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["one", "out", "two"]
 
 
-def test_a_merge_of_conflicting_tapes_is_refused_with_counts_and_an_example_and_leaves_nothing(tmp_path):
-    tapes = two_in_conflict(tmp_path)
-    with pytest.raises(ConfigError, match=r"1 queries have different answers .* 'c' \(4 answers in all\)"):
-        merge(tmp_path / "out", tapes)
-    assert sorted(os.listdir(tmp_path)) == ["one", "two"]
-
-
 @pytest.mark.parametrize(
     ("prefer", "order", "kept"),
     [("first", 1, "late"), ("first", -1, "early"), ("newest", 1, "late"), ("newest", -1, "late")],
@@ -54,33 +46,35 @@ def test_a_preference_decides_conflicts(tmp_path, prefer, order, kept):
     assert {each.query: each.text for each in read(tmp_path / "out")}["c"] == kept
 
 
-def test_found_and_found_nothing_are_a_conflict_even_with_the_same_text(tmp_path):
-    tapes = [write(tmp_path / "1", entry("q", "t")), write(tmp_path / "2", entry("q", "t", outcome="empty"))]
-    with pytest.raises(ConfigError, match="1 queries"):
-        merge(tmp_path / "out", tapes)
+def of_two_configurations(folder):
+    other = write(folder / "two", entry("b"), header=replace(HEADER, top_k=5, corpus="web"))
+    return [write(folder / "one", entry("a")), other]
 
 
-def test_tapes_of_different_configurations_are_not_merged(tmp_path):
-    one = write(tmp_path / "one", entry("a"))
-    two = write(tmp_path / "two", entry("b"), header=replace(HEADER, top_k=5, corpus="web"))
-    with pytest.raises(
-        ConfigError, match=r'two was recorded with top_k=5 \(in .*one 3\), corpus="web" \(in .*one "http'
-    ):
-        merge(tmp_path / "out", [one, two])
-    assert not (tmp_path / "out").exists()
+def found_and_found_nothing(folder):
+    return [write(folder / "1", entry("q", "t")), write(folder / "2", entry("q", "t", outcome="empty"))]
 
 
-def test_a_merge_overwrites_nothing_and_needs_tapes(tmp_path):
-    one = write(tmp_path / "one", entry("a"))
-    with pytest.raises(ConfigError, match="one exists"):
-        merge(one, [one])
-    assert read(one) == [entry("a")]
-    with pytest.raises(ConfigError, match="there is no cassette"):
-        merge(tmp_path / "out", [one, tmp_path / "none"])
-    with pytest.raises(ConfigError, match="there is no folder"):
-        merge(tmp_path / "no" / "out", [one])
-    with pytest.raises(ConfigError, match="at least one"):
-        merge(tmp_path / "out", [])
+@pytest.mark.parametrize(
+    ("make", "target", "message"),
+    [
+        (two_in_conflict, "out", r"1 queries have different answers .* 'c' \(4 answers in all\)"),
+        # a conflict even with the same text
+        (found_and_found_nothing, "out", "1 queries"),
+        (of_two_configurations, "out", r'two was recorded with top_k=5 \(in .*one 3\), corpus="web" \(in .*one "http'),
+        (lambda folder: [write(folder / "one", entry("a"))], "one", "one exists"),
+        (lambda folder: [write(folder / "one", entry("a")), folder / "none"], "out", "there is no cassette"),
+        (lambda folder: [write(folder / "one", entry("a"))], "no/out", "there is no folder"),
+        (lambda folder: [], "out", "at least one"),
+    ],
+    ids=["conflict", "found nothing", "configuration", "overwriting", "missing", "no folder", "no tape"],
+)
+def test_a_merge_that_cannot_be_is_refused_and_leaves_nothing(tmp_path, make, target, message):
+    tapes = make(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ConfigError, match=message):
+        merge(tmp_path / target, tapes)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_merged_tape_can_be_recorded_on(tmp_path):
@@ -118,7 +112,7 @@ def test_export_and_import_lose_nothing(tmp_path):
     assert (tmp_path / "lines again").read_bytes() == (tmp_path / "lines").read_bytes()
 
 
-@settings(max_examples=25)  # each makes two tapes
+@settings(max_examples=15)  # each makes two tapes
 @given(st.dictionaries(ANY_TEXT, ANY_TEXT, min_size=1, max_size=8))
 def test_any_answers_survive_export_and_import(answers):
     with tempfile.TemporaryDirectory() as name:
@@ -128,7 +122,7 @@ def test_any_answers_survive_export_and_import(answers):
         assert read(folder / "again") == entries
 
 
-def test_an_export_overwrites_nothing(tmp_path):
+def test_an_export_or_import_from_or_to_nowhere_is_refused(tmp_path):
     one = write(tmp_path / "one", entry("a"))
     with pytest.raises(ConfigError, match="one exists"):
         export_lines(one, one)
@@ -136,6 +130,8 @@ def test_an_export_overwrites_nothing(tmp_path):
         export_lines(one, tmp_path / "no" / "out")
     with pytest.raises(ConfigError, match="there is no cassette"):
         export_lines(tmp_path / "none", tmp_path / "out")
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        import_lines(tmp_path / "none", tmp_path / "out")
     assert os.listdir(tmp_path) == ["one"]
 
 
@@ -161,19 +157,13 @@ GOOD = {"protocol": "autocoa", "corpus": "web", **vars(entry())}
             "lines:2: recorded with .*corpus='x'.* the first line with",
         ),
         (b"\xff\xfe", "lines is not UTF-8"),
+        (None, "holds no answers"),
     ],
 )
 def test_a_line_that_is_no_exported_answer_is_named_and_nothing_is_made(tmp_path, second, message):
-    second = second if isinstance(second, bytes) else second.encode()
-    (tmp_path / "lines").write_bytes(json.dumps(GOOD).encode() + b"\n" + second + b"\n")
+    second = second.encode() if isinstance(second, str) else second
+    first = json.dumps(GOOD).encode() + b"\n"
+    (tmp_path / "lines").write_bytes(b"\n" if second is None else first + second + b"\n")
     with pytest.raises(DataError, match=message):
         import_lines(tmp_path / "lines", tmp_path / "out")
     assert os.listdir(tmp_path) == ["lines"]
-
-
-def test_no_lines_are_no_tape(tmp_path):
-    (tmp_path / "lines").write_text("\n")
-    with pytest.raises(DataError, match="holds no answers"):
-        import_lines(tmp_path / "lines", tmp_path / "out")
-    with pytest.raises(ConfigError, match="cannot be read: No such file"):
-        import_lines(tmp_path / "none", tmp_path / "out")

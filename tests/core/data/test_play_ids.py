@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from record_strategies import heads, responses
 from tokenizer_families import FAMILIES
 
@@ -58,6 +58,7 @@ def test_roles_and_sources_are_kept_as_given():
     assert kept.forced_answer
 
 
+@settings(max_examples=40)  # a record takes hypothesis far longer to draw than us to play
 @given(heads(with_ids=True), responses(with_ids=True, acts=True))
 def test_ids_are_kept_in_order_whatever_they_are(head, pieces):
     row = CoaRecord(**{**head, "tokenizer": NAME, "prompt_ids": PROMPT}, segments=pieces)

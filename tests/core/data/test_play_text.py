@@ -85,13 +85,6 @@ def test_no_end_is_added_after_an_action():
     assert EOS_ID not in trajectory.response_ids
 
 
-def test_an_end_of_sequence_inside_the_response_is_refused():
-    with pytest.raises(
-        DataError, match="row 'r7': the end-of-sequence token '<eos>' stands inside the response, in turn 1"
-    ):
-        played((T, "<think>a<eos>b</think>"), (E, "z"))
-
-
 @pytest.mark.parametrize(
     ("prompt", "thought", "expected"),
     [
@@ -120,11 +113,6 @@ def test_an_opening_after_the_first_close_opens_another_thought():
 def test_an_opening_that_is_a_segment_of_its_own_is_left_out():
     trajectory = played((T, "<think>\n"), (A, SEARCH.format("s")), (O, FOUND.format("d")), (T, "y"), prompt=OPENED)
     assert texts(trajectory)[0] == (A, "<begin_search> s </end_search>")
-
-
-def test_a_response_that_is_nothing_but_the_opening_is_refused():
-    with pytest.raises(DataError, match="row 'r7': segments: nothing but the opening of the thought"):
-        played((T, "<think>\n"), prompt=OPENED)
 
 
 def test_a_response_that_begins_with_an_action_gets_an_opening_of_its_own():
@@ -207,6 +195,15 @@ def test_a_protocol_whose_actions_stand_outside_the_thought_is_played_too():
             [(T, "<think>x"), (A, "plain words")],
             "its roles are thought, action; a rollout of the same text has thought",
         ),
+        (
+            [(T, "<think>a<eos>b</think>"), (E, "z")],
+            "the end-of-sequence token '<eos>' stands inside the response, in turn 1",
+        ),
+        # places count the segments of the record, though an opening is put in front of the first
+        (
+            [(A, SEARCH.format("s")), (O, "<search_result>"), (T, "y</think>"), (E, "z")],
+            "segments[1].text: an observation of 'search' must end with",
+        ),
     ],
 )
 def test_a_row_that_no_rollout_leaves_is_refused_naming_row_and_reason(pieces, message):
@@ -215,11 +212,13 @@ def test_a_row_that_no_rollout_leaves_is_refused_naming_row_and_reason(pieces, m
     assert str(caught.value).startswith("row 'r7': " + message)
 
 
-def test_places_in_messages_count_the_segments_of_the_record_when_an_opening_is_put_in_front():
-    with pytest.raises(DataError, match=r"segments\[1\].text: an observation of 'search' must end with"):
-        played((A, SEARCH.format("s")), (O, "<search_result>"), (T, "y</think>"), (E, "z"))
+def test_a_row_that_does_not_fit_prompt_or_protocol_is_refused():
+    with pytest.raises(DataError, match="row 'r7': segments: nothing but the opening of the thought"):
+        played((T, "<think>\n"), prompt=OPENED)
     with pytest.raises(DataError, match=r"segments\[2\].text: an observation of 'search' must end with"):
         played((T, "<think>"), (A, SEARCH.format("s")), (O, "<search_result>"), (T, "y"), prompt=OPENED)
+    with pytest.raises(DataError, match="row 'r7' is spelled in protocol 'search_r1', the configured one is 'autocoa'"):
+        to_trajectory(row((T, "x"), protocol="search_r1"), CODEC, PLAIN)
 
 
 @pytest.mark.parametrize(("role", "source"), [(T, Source.TEMPLATE), (T, Source.ENVIRONMENT), (O, Source.POLICY)])
@@ -238,11 +237,6 @@ def test_a_notice_that_was_recorded_as_the_observation_is_played():
     notice = AUTOCOA.notices.outside_thought
     trajectory = played((T, "<think>x</think>"), (A, SEARCH.format("s")), (O, FOUND.format(notice)), (E, "z"))
     assert trajectory.counts.actions_outside_thought == 1
-
-
-def test_another_protocol_than_the_codecs_is_refused():
-    with pytest.raises(DataError, match="row 'r7' is spelled in protocol 'search_r1', the configured one is 'autocoa'"):
-        to_trajectory(row((T, "x"), protocol="search_r1"), CODEC, PLAIN)
 
 
 def test_inside_a_running_event_loop_the_way_out_is_named():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from record_strategies import records
 
 from autocoa_plugin.data.records import CoaRecord, CotRecord, Message, PairRecord, Piece, TextRecord
@@ -35,6 +35,7 @@ def pair(**changed):
     return cot(**{"kind": "pair", "segments": "absent", **sides, **changed})
 
 
+@settings(max_examples=50)
 @given(records())
 def test_a_record_becomes_json_and_the_same_record_again(record):
     assert record_of_row(json.loads(json.dumps(row_of_record(record)))) == record

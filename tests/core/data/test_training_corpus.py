@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from chat_tokenizer import ChatTokenizer
 
 from autocoa_plugin.data.corpus import Corpus
 from autocoa_plugin.data.record_files import write_records
 from autocoa_plugin.data.records import CoaRecord, CotRecord, Message, PairRecord, Piece, TextRecord
 from autocoa_plugin.data.settings import load_sft_settings
 from autocoa_plugin.errors import DataError
-from autocoa_plugin.testing import CharTokenizer
 from autocoa_plugin.trajectory import Role, Source
 
 ASKED = (Message("user", "q?"),)
-
-
-class ChatTokenizer(CharTokenizer):
-    """Characters, and a template that opens the thought as R1-Distill's does."""
-
-    def apply_chat_template(self, messages, *, add_generation_prompt, tokenize, **options):
-        text = "".join(f"[{message['role']}]{message['content']}" for message in messages)
-        return self.encode(f"{text}[assistant]{options.get('opened', '')}")
 
 
 def piece(role, text):
@@ -81,14 +73,14 @@ def test_the_switch_between_stage_two_and_three_moves_the_observation_only(tmp_p
     assert masked.input_ids == trained.input_ids
     policy = "<think>look <begin_search>q</end_search>so</think> \\boxed{a}<eos>"
     assert spelled(masked, 1.0) == policy
-    assert spelled(trained, 0.0) == "[user]q?[assistant]"
+    assert spelled(trained, 0.0) == "<user>q?<assistant>"
     assert spelled(corpus(observation_loss=0.5).rows(files)[0], 0.5).strip() == "<search_result> doc </search_result>"
 
 
 def test_the_prompt_is_the_one_the_rollout_would_have_system_prompt_included(tmp_path):
     (row,) = corpus(system_prompt="autocoa_search").rows(written(tmp_path, cot()))
     text = ChatTokenizer().decode(row.input_ids)
-    assert text.startswith("[system]Answer the question.") and "[user]q?[assistant]<think>known" in text
+    assert text.startswith("<system>Answer the question.") and "<user>q?<assistant><think>known" in text
 
 
 def test_the_mix_and_what_it_leaves_out_are_counted(tmp_path):
@@ -104,32 +96,49 @@ def test_overlong_rows_are_counted_as_dropped_or_cut(tmp_path):
     dropping, cutting = corpus(max_length=150, overlong="drop"), corpus(max_length=150, overlong="cut")
     assert [row.id for row in dropping.rows(files)] == ["cot-1"] and dropping.report.dropped_overlong == 1
     assert [row.id for row in cutting.rows(files)] == ["coa-1", "cot-1"] and cutting.report.cut_overlong == 1
-    with pytest.raises(DataError, match=r"row 'coa-1' has \d+ tokens, more than data.max_length=150"):
-        corpus(max_length=150).rows(files)
-
-
-def test_nothing_left_is_an_error_that_says_why(tmp_path):
-    with pytest.raises(DataError, match=r"no row is left of .*rows.jsonl.*too long: 1 dropped, 0 cut"):
-        corpus(max_length=30, overlong="drop").rows(written(tmp_path, coa()))
 
 
 def test_pairs_share_their_prefix_and_are_trained_after_it(tmp_path):
     made = corpus()
     (rows,) = made.pairs(written(tmp_path, pair()))
-    prefix = ChatTokenizer().encode("[user]q?[assistant]<think>need x. ")
+    prefix = ChatTokenizer().encode("<user>q?<assistant><think>need x. ")
     assert list(rows.chosen.input_ids[: len(prefix)]) == list(rows.rejected.input_ids[: len(prefix)]) == prefix
     assert spelled(rows.chosen, 1.0).startswith("<begin_search>q</end_search>")
     assert spelled(rows.rejected, 1.0).startswith("I recall.")
     assert made.report.acts == {"chosen": 1}
 
 
-def test_a_kind_of_another_stage_is_refused_by_name(tmp_path):
-    with pytest.raises(DataError, match="row 'pair-1' has kind 'pair'; this stage reads cot, coa and text"):
-        corpus().rows(written(tmp_path, pair()))
-    with pytest.raises(DataError, match="row 'cot-1' has kind 'cot'; the contrastive stage reads kind 'pair'"):
-        corpus().pairs(written(tmp_path, cot()))
-
-
 def test_plain_text_is_trained_whole(tmp_path):
     (row,) = corpus().rows(written(tmp_path, TextRecord(id="t", text="abc")))
     assert row.input_ids == (97, 98, 99) and row.loss_weights == (0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("record", "read", "message"),
+    [
+        (
+            coa(observation="x" * 200),
+            lambda files: corpus(max_length=150).rows(files),
+            r"row 'coa-1' has \d+ tokens, more than data.max_length=150",
+        ),
+        (
+            coa(),
+            lambda files: corpus(max_length=30, overlong="drop").rows(files),
+            r"no row is left of .*rows.jsonl.*too long: 1 dropped, 0 cut",
+        ),
+        (
+            pair(),
+            lambda files: corpus().rows(files),
+            "row 'pair-1' has kind 'pair'; this stage reads cot, coa and text",
+        ),
+        (
+            cot(),
+            lambda files: corpus().pairs(files),
+            "row 'cot-1' has kind 'cot'; the contrastive stage reads kind 'pair'",
+        ),
+    ],
+    ids=["too long", "nothing left", "a pair", "no pair"],
+)
+def test_rows_that_cannot_be_trained_on_are_refused(tmp_path, record, read, message):
+    with pytest.raises(DataError, match=message):
+        read(written(tmp_path, record))

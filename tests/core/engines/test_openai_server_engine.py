@@ -144,67 +144,56 @@ def test_a_server_without_log_probabilities_gives_none() -> None:
     assert sample((200, completion([1], logprobs=None)))[0].logprobs is None
 
 
-@pytest.mark.parametrize("token_ids", [None, "text", ["a"]])
-def test_a_server_that_gives_no_token_ids_is_refused_in_one_sentence(token_ids: Any) -> None:
-    with pytest.raises(EngineUnsupportedError, match=r"answered without token_ids: .* \(vLLM >= 0\.10\.2 does\)"):
-        sample((200, completion([], token_ids=token_ids)))
-
-
-def test_log_probabilities_that_do_not_match_the_ids_are_an_error() -> None:
-    with pytest.raises(EngineAnswerError, match="3 log-probabilities for 1 token ids"):
-        sample((200, completion([1], logprobs={"token_logprobs": [-1, -1, -1]})))
-
-
-@pytest.mark.parametrize("told", ["text", [1], {"other": 1}, {"token_logprobs": 1}, {"token_logprobs": ["x"]}])
-def test_log_probabilities_that_are_none_are_an_error(told: Any) -> None:
-    with pytest.raises(EngineAnswerError, match="gave log-probabilities"):
-        sample((200, completion([1], logprobs=told)))
-
-
-@pytest.mark.parametrize("token", [-1, 2**31])
-def test_a_token_id_that_no_vocabulary_has_is_an_error(token: int) -> None:
-    with pytest.raises(EngineAnswerError, match=f"gave token ids from .*{token}"):
-        sample((200, completion([5, token])))
-
-
 def test_forbidden_texts_are_passed_and_nothing_is_when_there_are_none() -> None:
     _, asked = sample((200, completion([1])), sampling=Sampling(forbidden=("<search>",)))
     assert asked[0]["bad_words"] == ["<search>"]
     assert "bad_words" not in sample((200, completion([1])))[1][0]
 
 
-def test_a_server_that_writes_a_forbidden_text_all_the_same_has_not_answered() -> None:
-    with pytest.raises(EngineAnswerError, match="wrote '<search>', which bad_words forbids: 'I <search> it'"):
-        sample((200, completion([1], text="I <search> it")), sampling=Sampling(forbidden=("<search>",)))
+NO_ID_FIELD = {"error": {"message": "Unrecognized request argument supplied: return_token_ids"}}
+REFUSED = [  # the server's reply, the error, its sentence
+    *(
+        (
+            (200, completion([], token_ids=told)),
+            EngineUnsupportedError,
+            r"answered without token_ids: .* \(vLLM >= 0\.10\.2 does\)",
+        )
+        for told in (None, "text", ["a"])
+    ),
+    (
+        (200, completion([1], logprobs={"token_logprobs": [-1] * 3})),
+        EngineAnswerError,
+        "3 log-probabilities for 1 token ids",
+    ),
+    *(
+        ((200, completion([1], logprobs=told)), EngineAnswerError, "gave log-probabilities")
+        for told in ("text", [1], {"other": 1}, {"token_logprobs": 1}, {"token_logprobs": ["x"]})
+    ),
+    *(
+        ((200, completion([5, token])), EngineAnswerError, f"gave token ids from .*{token}")
+        for token in (-1, 2**31)  # no vocabulary has them
+    ),
+    ((200, completion([1], text="I <s> it")), EngineAnswerError, "wrote '<s>', which bad_words forbids: 'I <s> it'"),
+    ((400, {"error": "unknown field: bad_words"}), EngineUnsupportedError, r"HTTP 400: .*bad_words"),
+    ((400, NO_ID_FIELD), EngineUnsupportedError, r"HTTP 400: .*return_token_ids.*token ids"),
+    ((400, {"error": "temperature?"}), EngineRefusedError, r"refused the request .HTTP 400.*temperature\?"),
+    ((404, {"detail": "Not Found"}), EngineError, r"HTTP 404.*usually ends in /v1"),
+    ((500, "out of memory"), EngineError, "failed 2 times, last with HTTP 500: out of memory"),
+    ((200, "<html>proxy</html>"), EngineAnswerError, "something else than JSON: <html>proxy"),
+    ((200, ""), EngineAnswerError, "something else than JSON"),
+    ((200, [1, 2]), EngineAnswerError, "a JSON list, expected an object"),
+    *(
+        ((200, body), EngineAnswerError, "gave no completion")
+        for body in ({}, {"choices": []}, {"choices": ["text"]}, {"choices": [{}, {}]})
+    ),
+]
 
 
-def test_a_server_that_cannot_forbid_texts_is_unsupported() -> None:
-    with pytest.raises(EngineUnsupportedError, match=r"HTTP 400: .*bad_words"):
-        sample((400, {"error": "unknown field: bad_words"}), sampling=Sampling(forbidden=("<search>",)))
-
-
-@pytest.mark.parametrize("forbidden", ["<search>", ("",)])
-def test_a_forbidden_text_that_is_empty_is_refused(forbidden: Any) -> None:
-    with pytest.raises(ConfigError, match="forbidden must be texts that are not empty"):
-        Sampling(forbidden=forbidden)
-
-
-def test_a_server_that_does_not_know_the_field_is_unsupported() -> None:
-    with pytest.raises(EngineUnsupportedError, match=r"HTTP 400: .*return_token_ids.*token ids"):
-        sample((400, {"error": {"message": "Unrecognized request argument supplied: return_token_ids"}}))
-
-
-def test_another_refused_request_says_what_the_server_said_and_is_not_repeated() -> None:
-    with pytest.raises(
-        EngineRefusedError, match=r"refused the request .HTTP 400.*temperature must be positive"
-    ) as raised:
-        sample((400, {"error": "temperature must be positive"}))
-    assert not isinstance(raised.value, EngineUnsupportedError)
-
-
-def test_a_path_that_is_missing_names_the_usual_one() -> None:
-    with pytest.raises(EngineError, match=r"HTTP 404.*usually ends in /v1"):
-        sample((404, {"detail": "Not Found"}))
+@pytest.mark.parametrize(("reply", "kind", "said"), REFUSED)
+def test_a_reply_that_is_no_turn_is_an_error_of_its_kind_that_shows_it(reply: Reply, kind: type, said: str) -> None:
+    with pytest.raises(EngineError, match=said) as raised:
+        sample(reply, sampling=Sampling(forbidden=("<s>",)), max_attempts=2)
+    assert type(raised.value) is kind and "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -214,34 +203,12 @@ def test_a_busy_or_broken_server_is_asked_again(status: int) -> None:
     assert generation.ids == (1,) and len(asked) == 2
 
 
-def test_a_server_that_stays_broken_is_an_error_with_its_last_words() -> None:
-    with pytest.raises(EngineError, match="failed 2 times, last with HTTP 500: out of memory"):
-        sample((500, "out of memory"), max_attempts=2)
-
-
 def test_a_refused_connection_is_an_error_after_the_last_attempt() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"  # bound, and nobody listens
         with pytest.raises(EngineError, match="failed 2 times, last with ClientConnectorError"):
             asyncio.run(OpenAIServerEngine.connect(url, max_attempts=2))
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        ("<html>proxy</html>", "something else than JSON: <html>proxy"),
-        ("", "something else than JSON"),
-        ([1, 2], "a JSON list, expected an object"),
-        ({}, "gave no completion"),
-        ({"choices": []}, "gave no completion"),
-        ({"choices": ["text"]}, "gave no completion"),
-        ({"choices": [{}, {}]}, "gave no completion"),
-    ],
-)
-def test_an_answer_that_is_no_completion_is_an_error_that_shows_it(body: Any, said: str) -> None:
-    with pytest.raises(EngineAnswerError, match=said):
-        sample((200, body))
 
 
 def test_a_slow_server_is_given_up_after_the_time_out() -> None:
@@ -285,31 +252,41 @@ def test_requests_go_through_the_proxy_of_the_environment(monkeypatch: pytest.Mo
             asyncio.run(OpenAIServerEngine.connect("http://model.invalid/v1", max_attempts=1))
 
 
-def test_the_only_served_model_is_taken_with_its_context_length() -> None:
+def test_the_only_served_model_or_the_named_one_is_taken_with_its_context_length() -> None:
     assert connect(MODELS) == ("tiny", 4096)
+    assert connect(SEVERAL, "adapter") == ("adapter", None)
 
 
-def test_a_model_that_is_not_served_is_refused_and_the_served_ones_are_named() -> None:
-    with pytest.raises(EngineError, match=r"serves \['tiny'\], asked for 'tinny' \(did you mean 'tiny'\?\)"):
-        connect(MODELS, "tinny")
+SEVERAL = {"data": [{"id": "base", "max_model_len": 10}, {"id": "adapter"}]}
 
 
-def test_of_several_served_models_one_must_be_named() -> None:
-    models = {"data": [{"id": "base", "max_model_len": 10}, {"id": "adapter"}]}
-    with pytest.raises(EngineError, match=r"serves \['adapter', 'base'\]: name one of them"):
-        connect(models)
-    assert connect(models, "adapter") == ("adapter", None)
+@pytest.mark.parametrize(
+    ("models", "model", "said"),
+    [
+        (MODELS, "tinny", r"serves \['tiny'\], asked for 'tinny' \(did you mean 'tiny'\?\)"),
+        (SEVERAL, None, r"serves \['adapter', 'base'\]: name one of them"),
+        *(
+            (models, None, "does not list models")
+            for models in ({"data": None}, {"data": [{}]}, {"data": ["tiny"]}, {"error": "no"})
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_told_is_refused(models: Any, model: str | None, said: str) -> None:
+    with pytest.raises(EngineError, match=said):
+        connect(models, model)
 
 
-@pytest.mark.parametrize("models", [{"data": None}, {"data": [{}]}, {"data": ["tiny"]}, {"error": "no"}])
-def test_a_server_that_lists_no_models_is_an_error(models: Any) -> None:
-    with pytest.raises(EngineError, match="does not list models"):
-        connect(models)
-
-
-def test_a_url_without_http_is_refused_at_once() -> None:
-    with pytest.raises(ConfigError, match="must begin with http"):
-        OpenAIServerEngine("127.0.0.1:8000/v1", "tiny")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Sampling(forbidden="<search>"), "forbidden must be texts that are not empty"),
+        (lambda: Sampling(forbidden=("",)), "forbidden must be texts that are not empty"),
+        (lambda: OpenAIServerEngine("127.0.0.1:8000/v1", "tiny"), "must begin with http"),
+    ],
+)
+def test_what_can_never_be_asked_is_refused_at_once(make: Callable[[], Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        make()
 
 
 def test_a_whole_rollout_is_shown_its_own_ids_and_what_was_injected() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from bigram_model import bigram_model, chain_model
+from bigram_model import SURE, bigram_model, chain_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
@@ -337,26 +337,30 @@ def test_what_is_sampled_never_holds_more_forbidden_texts_than_what_was_given(
 
 
 @pytest.mark.parametrize(
-    ("sampling", "message"),
+    ("asked", "kind", "message"),
     [
-        (Sampling(1.0, {"top_pp": 0.5}), r"knows the sampling options .*, got 'top_pp' \(did you mean 'top_p'\?\)"),
-        (Sampling(-1.0), "temperature must be >= 0, got -1.0"),
-        (Sampling(1.0, {"top_p": 0.0}), "top_p must be above 0 and at most 1, got 0.0"),
+        (
+            call([A], sampling=Sampling(1.0, {"top_pp": 0.5})),
+            ConfigError,
+            r"knows the sampling options .*, got 'top_pp' \(did you mean 'top_p'\?\)",
+        ),
+        (call([A], sampling=Sampling(-1.0)), ConfigError, "temperature must be >= 0, got -1.0"),
+        (
+            call([A], sampling=Sampling(1.0, {"top_p": 0.0})),
+            ConfigError,
+            "top_p must be above 0 and at most 1, got 0.0",
+        ),
+        (call([A] * 10, max_tokens=7), EngineError, "10 ids and max_tokens 7 exceed the model's context of 16"),
+        (call([], max_tokens=7), EngineError, "got 0 ids and 7"),
+        (call([B]), EngineError, "log-probability nan: broken weights"),
     ],
 )
-def test_a_sampling_that_cannot_be_done_is_refused(tokenizer, sampling, message):
-    engine = TransformersEngine(chain_model(10, {A: EOS}), tokenizer)
-    with pytest.raises(ConfigError, match=message):
-        sample(engine, [call([A], sampling=sampling)])
-
-
-def test_a_turn_that_does_not_fit_into_the_context_is_refused(tokenizer):
-    engine = TransformersEngine(chain_model(10, {A: EOS}, max_position_embeddings=16), tokenizer)
+def test_a_turn_that_cannot_be_written_is_refused(tokenizer, asked, kind, message):
+    model = bigram_model(10, {A: {EOS: SURE}, B: {C: float("nan")}}, max_position_embeddings=16)
+    engine = TransformersEngine(model, tokenizer)
     assert engine.max_context_tokens == 16
-    with pytest.raises(EngineError, match="10 ids and max_tokens 7 exceed the model's context of 16"):
-        sample(engine, [call([A] * 10, max_tokens=7)])
-    with pytest.raises(EngineError, match="got 0 ids and 7"):
-        sample(engine, [call([], max_tokens=7)])
+    with pytest.raises(kind, match=message):
+        sample(engine, [asked])
 
 
 def test_a_model_that_fails_is_one_line_for_every_row_of_the_batch_and_the_engine_lives_on(tokenizer):
@@ -373,12 +377,6 @@ def test_a_model_that_fails_is_one_line_for_every_row_of_the_batch_and_the_engin
     assert sample(engine, [call([A])])[0].ids == (EOS,)
 
 
-def test_weights_that_are_not_finite_are_named(tokenizer):
-    engine = TransformersEngine(bigram_model(10, {A: {B: float("nan")}}), tokenizer)
-    with pytest.raises(EngineError, match="log-probability nan: broken weights"):
-        sample(engine, [call([A])])
-
-
 # -------------------------------------------------------------------------------------------------------------- folders
 
 
@@ -390,22 +388,22 @@ def test_a_saved_model_is_loaded_and_says_the_same(tokenizer, llama, tmp_path):
     assert sample(loaded, calls)[0].ids == sample(TransformersEngine(llama, tokenizer), calls)[0].ids
 
 
-def test_a_folder_without_a_model_is_refused_with_the_nearest_one(tmp_path):
-    model = tmp_path / "checkpoint" / "global_step_3" / "huggingface"
-    model.mkdir(parents=True)
-    (model / "config.json").write_text("{}")
-    with pytest.raises(
-        ConfigError, match=r"checkpoint has no config\.json.*did you mean '.*global_step_3/huggingface'"
-    ):
-        TransformersEngine.load(tmp_path / "checkpoint")
-    with pytest.raises(ConfigError, match=r"hugingface is no folder.*did you mean '.*global_step_3/huggingface'"):
-        TransformersEngine.load(model.with_name("hugingface"))
-
-
-def test_a_folder_whose_weights_are_missing_is_one_line(tokenizer, llama, tmp_path):
-    llama.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match="cannot be loaded as a language model: ") as caught:
-        TransformersEngine.load(tmp_path)
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("checkpoint", r"checkpoint has no config\.json.*did you mean '.*step_3/huggingface'"),
+        ("checkpoint/step_3/hugingface", r"hugingface is no folder.*did you mean '.*step_3/huggingface'"),
+        ("checkpoint/step_3/huggingface", "cannot be loaded as a language model: "),
+    ],
+    ids=["the folder around it", "misspelled", "without weights"],
+)
+def test_a_folder_without_a_model_is_refused_in_one_line_with_the_nearest_one(
+    tokenizer, llama, tmp_path, path, message
+):
+    model = tmp_path / "checkpoint" / "step_3" / "huggingface"
+    llama.save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    (model / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=message) as caught:
+        TransformersEngine.load(tmp_path / path)
     assert "\n" not in str(caught.value)

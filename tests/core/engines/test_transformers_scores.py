@@ -58,15 +58,17 @@ def test_many_logits_are_computed_in_parts_with_the_same_result(monkeypatch):
     assert scores(engine_of(MODEL), *asked) == whole
 
 
-@pytest.mark.parametrize("start", [0, 3])
-def test_a_start_without_anything_before_it_or_beyond_the_end_is_refused(start):
-    with pytest.raises(EngineError, match=rf"start must be between 1 and the number of ids \(2\), got {start}"):
-        scores(engine_of(MODEL), ([A, B], start))
-
-
-def test_ids_beyond_the_context_are_refused():
-    with pytest.raises(EngineError, match="17 ids exceed the model's context of 16"):
-        scores(engine_of(MODEL), ([A] * 17, 1))
+@pytest.mark.parametrize(
+    ("ids", "start", "message"),
+    [
+        ([A, B], 0, r"start must be between 1 and the number of ids \(2\), got 0"),
+        ([A, B], 3, r"start must be between 1 and the number of ids \(2\), got 3"),
+        ([A] * 17, 1, "17 ids exceed the model's context of 16"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(ids, start, message):
+    with pytest.raises(EngineError, match=message):
+        scores(engine_of(MODEL), (ids, start))
 
 
 def test_a_batch_equals_one_plain_forward_pass_of_the_shipped_base_model(tmp_path):

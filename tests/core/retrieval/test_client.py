@@ -158,13 +158,6 @@ def test_a_passing_failure_is_tried_again(status: int) -> None:
     assert len(asked) == 3
 
 
-def test_a_lasting_failure_says_status_and_text() -> None:
-    handler, asked = failing_first(9, 500)
-    with pytest.raises(ToolUnavailableError, match=r"HTTP 500: 'come back later' \(attempt 2 of 2\)"):
-        ask(handler, max_attempts=2)
-    assert len(asked) == 2
-
-
 def test_a_connection_cut_in_the_middle_is_tried_again() -> None:
     asked = []
 
@@ -188,26 +181,31 @@ def test_retry_after_is_waited_for() -> None:
     assert asked[1] - asked[0] >= 1.0
 
 
-@pytest.mark.parametrize("as_date", [False, True], ids=["seconds", "date"])
-def test_retry_after_beyond_the_limit_fails_at_once(as_date: bool) -> None:
-    header = formatdate(time.time() + 3600, usegmt=True) if as_date else "3600"
-    handler, asked = failing_first(1, 503, {"Retry-After": header})
-    with pytest.raises(ToolUnavailableError, match="attempt 1 of 4"):
-        ask(handler)
-    assert len(asked) == 1
+IN_AN_HOUR = formatdate(time.time() + 3600, usegmt=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "retry_after", "attempts", "kind", "message"),
+    [
+        (500, None, 2, ToolUnavailableError, r"HTTP 500: 'come back later' \(attempt 2 of 2\)"),
+        (503, "3600", 1, ToolUnavailableError, "attempt 1 of 2"),  # beyond the limit
+        (503, IN_AN_HOUR, 1, ToolUnavailableError, "attempt 1 of 2"),
+        (404, None, 1, ToolResponseError, "HTTP 404"),  # a refusal is not tried again
+    ],
+)
+def test_a_lasting_failure_says_status_and_attempt(
+    status: int, retry_after: str | None, attempts: int, kind: type, message: str
+) -> None:
+    handler, asked = failing_first(9, status, {"Retry-After": retry_after} if retry_after else None)
+    with pytest.raises(kind, match=message):
+        ask(handler, max_attempts=2)
+    assert len(asked) == attempts
 
 
 def test_an_unreadable_retry_after_is_ignored() -> None:
     handler, asked = failing_first(1, 503, {"Retry-After": "soon"})
     assert ask(handler)[0][0].title == "T"
     assert len(asked) == 2
-
-
-def test_a_refusal_is_not_tried_again() -> None:
-    handler, asked = failing_first(9, 404)
-    with pytest.raises(ToolResponseError, match="HTTP 404"):
-        ask(handler)
-    assert len(asked) == 1
 
 
 def test_requests_in_flight_are_bounded() -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -95,11 +96,6 @@ def test_the_event_loop_turns_while_queries_run(index: EmbeddedIndex, monkeypatc
     assert asyncio.run(search_while_turning()) == [[]]
 
 
-def test_top_k_below_one_is_refused(index: EmbeddedIndex) -> None:
-    with pytest.raises(ConfigError, match="top_k must be >= 1, got 0"):
-        asyncio.run(index.search(["x"], 0))
-
-
 def test_an_index_is_built_once_and_shared_in_the_process(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus.jsonl")
     first = open_or_build(corpus, tmp_path / "index", progress=False)
@@ -143,13 +139,6 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "photos" / "cat.jpg").exists()
 
 
-def test_opening_what_is_no_index_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="autocoa index build"):
-        EmbeddedIndex(tmp_path)
-    with pytest.raises(DataError, match="no such corpus file"):
-        open_or_build(tmp_path / "missing.jsonl", tmp_path / "index")
-
-
 def test_a_read_only_index_is_opened(tmp_path: Path) -> None:
     folder = tmp_path / "index"
     build_index(write_corpus(tmp_path / "corpus.jsonl"), folder, progress=False)
@@ -157,15 +146,6 @@ def test_a_read_only_index_is_opened(tmp_path: Path) -> None:
         path.chmod(path.stat().st_mode & ~0o222)
     assert titles(EmbeddedIndex(folder), "London")[0] == "London"
     folder.chmod(0o755)
-
-
-def test_an_index_damaged_on_disk_is_told_when_it_is_opened(tmp_path: Path) -> None:
-    folder = tmp_path / "index"
-    build_index(write_corpus(tmp_path / "corpus.jsonl"), folder, progress=False)
-    for store in folder.glob("*.store"):
-        store.write_bytes(bytes(store.stat().st_size))
-    with pytest.raises(ConfigError, match="damaged, remove it to build it again"):
-        EmbeddedIndex(folder)
 
 
 def test_several_processes_build_one_index(tmp_path: Path) -> None:
@@ -181,3 +161,29 @@ def test_several_processes_build_one_index(tmp_path: Path) -> None:
 def _build_and_look(corpus: Path, folder: Path) -> tuple[int, int]:
     index = open_or_build(corpus, folder, progress=False)
     return len(index), folder.stat().st_ino
+
+
+def damaged(folder: Path) -> Path:
+    build_index(write_corpus(folder / "corpus.jsonl"), folder / "index", progress=False)
+    for store in (folder / "index").glob("*.store"):
+        store.write_bytes(bytes(store.stat().st_size))
+    return folder / "index"
+
+
+@pytest.mark.parametrize(
+    ("opened", "kind", "message"),
+    [
+        (EmbeddedIndex, ConfigError, "autocoa index build"),
+        (lambda folder: open_or_build(folder / "no.jsonl", folder / "index"), DataError, "no such corpus file"),
+        (lambda folder: EmbeddedIndex(damaged(folder)), ConfigError, "damaged, remove it to build it again"),
+    ],
+    ids=["an empty folder", "no corpus", "damaged"],
+)
+def test_what_is_no_index_is_refused_when_it_is_opened(tmp_path: Path, opened: Any, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        opened(tmp_path)
+
+
+def test_top_k_below_one_is_refused(index: EmbeddedIndex) -> None:
+    with pytest.raises(ConfigError, match="top_k must be >= 1, got 0"):
+        asyncio.run(index.search(["x"], 0))

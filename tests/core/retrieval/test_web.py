@@ -50,28 +50,32 @@ def test_missing_fields_are_empty_text() -> None:
     assert search(FakeSearcher([{"title": None, "href": "u"}]), "q") == [[Document("u", "", "")]]
 
 
-def test_ddgs_errors_become_tool_errors() -> None:
-    exceptions = pytest.importorskip("ddgs.exceptions", reason="needs the extra `web`")
-    with pytest.raises(ToolUnavailableError, match="RatelimitException: 202"):
-        search(FakeSearcher(error=exceptions.RatelimitException("202")), "q")
-    with pytest.raises(ToolTimeoutError, match="TimeoutException"):
-        search(FakeSearcher(error=exceptions.TimeoutException("slow")), "q")
-    assert search(FakeSearcher(error=exceptions.DDGSException("No results found.")), "q") == [[]]
+def ddgs(name: str, text: str) -> Exception:
+    return getattr(pytest.importorskip("ddgs.exceptions", reason="needs the extra `web`"), name)(text)
 
 
-def test_any_other_failure_is_unavailable() -> None:
-    with pytest.raises(ToolUnavailableError, match="KeyError"):
-        search(FakeSearcher(error=KeyError("vqd")), "q")
+@pytest.mark.parametrize(
+    ("searcher", "kind", "message"),
+    [
+        (
+            lambda: FakeSearcher(error=ddgs("RatelimitException", "202")),
+            ToolUnavailableError,
+            "RatelimitException: 202",
+        ),
+        (lambda: FakeSearcher(error=ddgs("TimeoutException", "slow")), ToolTimeoutError, "TimeoutException"),
+        (lambda: FakeSearcher(error=KeyError("vqd")), ToolUnavailableError, "KeyError"),
+        (lambda: FakeSearcher(delay_s=0.2), ToolTimeoutError, r"no answer within 0\.05 s"),
+        (lambda: FakeSearcher(["text"]), ToolResponseError, "got 'text'"),
+    ],
+    ids=["rate limit", "time-out", "any other failure", "slow", "a result of another kind"],
+)
+def test_a_search_that_fails_is_a_tool_error_of_its_kind(searcher: Any, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        search(searcher(), "q", timeout_s=0.05)
 
 
-def test_a_slow_search_is_a_timeout() -> None:
-    with pytest.raises(ToolTimeoutError, match=r"no answer within 0\.05 s"):
-        search(FakeSearcher(delay_s=0.2), "q", timeout_s=0.05)
-
-
-def test_a_result_of_another_kind_is_shown() -> None:
-    with pytest.raises(ToolResponseError, match="got 'text'"):
-        search(FakeSearcher(["text"]), "q")
+def test_no_results_are_no_error() -> None:
+    assert search(FakeSearcher(error=ddgs("DDGSException", "No results found.")), "q") == [[]]
 
 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

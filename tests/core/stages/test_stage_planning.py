@@ -73,15 +73,16 @@ def test_what_is_wrong_with_a_plan_is_said_in_one_sentence(folder, stages, optio
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_folder_without_a_configuration_is_refused(folder):
-    (folder / "model" / "config.json").unlink()
-    with pytest.raises(ConfigError, match=r"is no Hugging Face checkpoint: it has no config.json"):
-        runs_of(folder, "one")
-
-
-def test_missing_data_is_named_with_the_places_looked_at(folder):
-    (folder / "data" / "one.jsonl").unlink()
-    with pytest.raises(ConfigError, match=r"stage one needs one.parquet or one.jsonl in .*data or .*stages: there is"):
+@pytest.mark.parametrize(
+    ("gone", "message"),
+    [
+        ("model/config.json", r"is no Hugging Face checkpoint: it has no config.json"),
+        ("data/one.jsonl", r"stage one needs one.parquet or one.jsonl in .*data or .*stages: there is"),
+    ],
+)
+def test_a_file_that_is_gone_is_named_with_the_places_looked_at(folder, gone, message):
+    (folder / gone).unlink()
+    with pytest.raises(ConfigError, match=message):
         runs_of(folder, "one")
 
 

@@ -53,11 +53,12 @@ def build_world(tmp_path, *overrides):
     )
     config = compose_recipe(
         "rl_stage2_real",
-        [
-            *("hardware=cpu", "setting=tinyworld", f"actor_rollout_ref.model.path={tmp_path}/model"),
-            *("data.train_files=a", "data.val_files=b", f"autocoa.search.corpus={tmp_path}/corpus.jsonl"),
-            *(f"trainer.default_local_dir={tmp_path}/out", *overrides),
-        ],
+        ["hardware=cpu", "setting=tinyworld", "data.train_files=a", "data.val_files=b", *overrides],
+        {
+            "actor_rollout_ref.model.path": f"{tmp_path}/model",
+            "autocoa.search.corpus": f"{tmp_path}/corpus.jsonl",
+            "trainer.default_local_dir": f"{tmp_path}/out",
+        },
     )
     OmegaConf.resolve(config)
     return config, load_tokenizer(tmp_path / "model"), tmp_path

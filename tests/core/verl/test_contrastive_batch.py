@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("verl", reason="needs the extra verl")
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from pair_batches import jagged, make_batch, make_items
@@ -43,6 +43,7 @@ def test_an_item_without_its_replay_row_is_refused_by_name() -> None:
         collator([*make_items([[4, 3, 2]]), {"rows": make_items([[1, 1], [4, 3]])[1]["rows"]}])
 
 
+@settings(max_examples=40)
 @given(groups, st.booleans())
 def test_no_cut_of_verls_divides_a_group(lengths: list[list[int]], is_dynamic: bool) -> None:
     data = make_batch(lengths)
@@ -69,42 +70,52 @@ def test_a_group_longer_than_a_micro_batch_is_named_with_the_setting_to_raise() 
 
 
 LOG_PROBS = [[-1.0, -2.0, -9.0], [-1.0, -3.0]]
+LONG = [[math.nan, 0.0]] * 11
+NAN_WITHOUT_LOSS = [[-1.0, -2.0, math.nan], [math.nan, math.nan]]
 
 
-@pytest.mark.parametrize("bad", [math.nan, -math.inf])
-def test_rows_whose_likelihood_is_not_finite_are_named(bad: float) -> None:
-    data = TensorDict({"loss_mask": jagged([[0, 1, 1], [0, 1]]), "row": jagged_rows(0, 1)}, batch_size=[2])
-    with pytest.raises(TrainingError, match=r"^the log-likelihood of row 'b' is not finite; .*optim\.lr") as told:
-        check_finite(jagged([LOG_PROBS[0], [bad, -3.0]]), data, ["a", "b"], loss=torch.tensor(bad))
+def check(log_probs, loss_mask, rows, **more) -> None:
+    numbers = torch.nested.as_nested_tensor([torch.tensor([row]) for row in rows], layout=torch.jagged)
+    data = TensorDict({"loss_mask": jagged(loss_mask), "row": numbers}, batch_size=[len(rows)])
+    check_finite(jagged(log_probs), data, [f"r{index}" for index in range(11)], **more)
+
+
+@pytest.mark.parametrize(
+    ("log_probs", "loss_mask", "rows", "loss", "message"),
+    [
+        *(
+            (
+                [LOG_PROBS[0], [bad, -3.0]],
+                [[0, 1, 1], [0, 1]],
+                (0, 1),
+                bad,
+                r"^the log-likelihood of row 'r1' is not finite; .*optim\.lr",
+            )
+            for bad in (math.nan, -math.inf)
+        ),
+        # none of them alone is the cause: all are named
+        (
+            LOG_PROBS,
+            [[0, 1, 1], [0, 1]],
+            (1, 0),
+            math.inf,
+            "the loss is inf although each row's is finite, in rows 'r1', 'r0'; ",
+        ),
+        (LONG, [[0, 1]] * 11, range(11), math.nan, r"of rows 'r0', .*, 'r7' and 3 more is not finite"),
+    ],
+    ids=["nan", "infinite", "no row alone", "a long list"],
+)
+def test_rows_whose_likelihood_is_not_finite_are_named(log_probs, loss_mask, rows, loss, message) -> None:
+    with pytest.raises(TrainingError, match=message) as told:
+        check(log_probs, loss_mask, rows, loss=torch.tensor(loss))
     assert "\n" not in str(told.value)
 
 
-def test_what_stands_at_a_position_without_loss_does_not_matter() -> None:
+def test_what_has_no_loss_or_a_finite_one_does_not_matter() -> None:
     # the last position of each row predicts nothing, and token 1 of the second row has no loss
-    data = TensorDict({"loss_mask": jagged([[0, 1, 1], [0, 0]]), "row": jagged_rows(0, 1)}, batch_size=[2])
-    check_finite(jagged([[-1.0, -2.0, math.nan], [math.nan, math.nan]]), data, ["a", "b"])
-
-
-def test_all_rows_are_named_when_none_of_them_alone_is_the_cause() -> None:
-    data = TensorDict({"loss_mask": jagged([[0, 1, 1], [0, 1]]), "row": jagged_rows(1, 0)}, batch_size=[2])
-    with pytest.raises(TrainingError, match="the loss is inf although each row's is finite, in rows 'b', 'a'; "):
-        check_finite(jagged(LOG_PROBS), data, ["a", "b"], loss=torch.tensor(math.inf))
-
-
-def test_rows_are_not_looked_at_while_the_loss_is_finite() -> None:
-    data = TensorDict({"loss_mask": jagged([[0, 1]]), "row": jagged_rows(0)}, batch_size=[1])
-    check_finite(jagged([[math.nan, 0.0]]), data, ["a"], loss=torch.tensor(1.0))
-
-
-def test_a_long_list_of_rows_is_cut() -> None:
-    names = [f"r{index}" for index in range(11)]
-    data = TensorDict({"loss_mask": jagged([[0, 1]] * 11), "row": jagged_rows(*range(11))}, batch_size=[11])
-    with pytest.raises(TrainingError, match=r"of rows 'r0', .*, 'r7' and 3 more is not finite"):
-        check_finite(jagged([[math.nan, 0.0]] * 11), data, names)
-
-
-def jagged_rows(*rows: int) -> torch.Tensor:
-    return torch.nested.as_nested_tensor([torch.tensor([row]) for row in rows], layout=torch.jagged)
+    check(NAN_WITHOUT_LOSS, [[0, 1, 1], [0, 0]], (0, 1))
+    # rows are not looked at while the loss is finite
+    check([[math.nan, 0.0]], [[0, 1]], (0,), loss=torch.tensor(1.0))
 
 
 def test_shares_of_micro_batches_add_up_to_the_measures_of_the_step() -> None:
@@ -142,33 +153,6 @@ def test_record_ids_of_both_data_sets_are_collected() -> None:
     assert check_datasets(recipe(), Named(range(4)), None)["val_files"] == []
 
 
-def test_fewer_pairs_than_a_batch_are_refused() -> None:
-    with pytest.raises(DataError, match=r"data\.val_files has 3 pairs, fewer than data\.train_batch_size=4"):
-        check_datasets(recipe(), Named(range(4)), Named(range(3)))
-
-
-def test_a_data_set_that_is_not_of_pairs_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"pkg://some.where gives list, which has no names"):
-        check_datasets(recipe(), [1, 2, 3, 4], None)
-
-
-@pytest.mark.parametrize(
-    ("data", "ranks", "message"),
-    [
-        ({"train_batch_size": 5}, 2, "train_batch_size=5 pairs cannot be shared by 2 data-parallel ranks"),
-        (
-            {"train_batch_size": 6},
-            2,
-            "each of 2 ranks 3 pairs, which is no multiple of data.micro_batch_size_per_gpu=2",
-        ),
-        ({"pad_mode": "right"}, 1, "data.pad_mode must be no_padding, got right"),
-    ],
-)
-def test_a_batch_that_cannot_be_divided_is_refused(data: dict[str, object], ranks: int, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        check_batch(recipe(**data).data, ranks=ranks)
-
-
 def test_dynamic_batches_need_no_micro_batch_size() -> None:
     check_batch(recipe(train_batch_size=6, use_dynamic_bsz=True).data, ranks=2)
 
@@ -176,5 +160,47 @@ def test_dynamic_batches_need_no_micro_batch_size() -> None:
 def test_settings_are_read_from_autocoa_contrastive() -> None:
     assert contrastive_config(OmegaConf.create({"autocoa": {"contrastive": {"alpha": 0.5}}})).alpha == 0.5
     assert contrastive_config(OmegaConf.create({})).alpha == 0.2
-    with pytest.raises(ConfigError, match=r"autocoa.contrastive: unknown key alhpa \(did you mean 'alpha'\?\)"):
-        contrastive_config(OmegaConf.create({"autocoa": {"contrastive": {"alhpa": 0.5}}}))
+
+
+MISSPELLED = OmegaConf.create({"autocoa": {"contrastive": {"alhpa": 0.5}}})
+
+
+@pytest.mark.parametrize(
+    ("launch", "kind", "message"),
+    [
+        (
+            lambda: check_datasets(recipe(), Named(range(4)), Named(range(3))),
+            DataError,
+            r"data\.val_files has 3 pairs, fewer than data\.train_batch_size=4",
+        ),
+        (
+            lambda: check_datasets(recipe(), [1, 2, 3, 4], None),
+            ConfigError,
+            r"pkg://some.where gives list, which has no names",
+        ),
+        (
+            lambda: check_batch(recipe(train_batch_size=5).data, ranks=2),
+            ConfigError,
+            "train_batch_size=5 pairs cannot be shared by 2 data-parallel ranks",
+        ),
+        (
+            lambda: check_batch(recipe(train_batch_size=6).data, ranks=2),
+            ConfigError,
+            "each of 2 ranks 3 pairs, which is no multiple of data.micro_batch_size_per_gpu=2",
+        ),
+        (
+            lambda: check_batch(recipe(pad_mode="right").data, ranks=1),
+            ConfigError,
+            "data.pad_mode must be no_padding, got right",
+        ),
+        (
+            lambda: contrastive_config(MISSPELLED),
+            ConfigError,
+            r"autocoa.contrastive: unknown key alhpa \(did you mean 'alpha'\?\)",
+        ),
+    ],
+    ids=["few pairs", "no pairs", "ranks", "micro batches", "padding", "misspelled"],
+)
+def test_a_launch_that_cannot_be_is_refused_before_training(launch, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message):
+        launch()

@@ -47,10 +47,13 @@ def files(tmp_path, monkeypatch):
 
 
 def data_config(folder, first_prompt=0, **values):
-    overrides = [f"data.train_files={folder}/train.parquet", f"data.val_files={folder}/val.parquet"]
-    overrides += ["setting=tinyworld", "hardware=cpu", f"data.train_batch_size={BATCH}"]
-    overrides += [f"autocoa.first_prompt={first_prompt}", *(f"data.{key}={value}" for key, value in values.items())]
-    config = compose_recipe("rl_stage2_real", overrides)
+    files = {f"data.{name}_files": f"{folder}/{name}.parquet" for name in ("train", "val")}
+    values = {"train_batch_size": BATCH, **values}
+    config = compose_recipe(
+        "rl_stage2_real",
+        ["setting=tinyworld", "hardware=cpu"],
+        {**files, "autocoa.first_prompt": first_prompt, **{f"data.{key}": value for key, value in values.items()}},
+    )
     OmegaConf.resolve(config)
     return config.data
 
@@ -114,11 +117,11 @@ def test_fewer_prompts_than_a_step_needs_are_an_error_with_both_numbers(files):
 
 def test_a_drawn_order_is_not_continued(files):
     with pytest.raises(ConfigError, match=r"autocoa.first_prompt=3 needs data.shuffle=false"):
-        make(data_config(files(8), first_prompt=3, shuffle="true"))
+        make(data_config(files(8), first_prompt=3, shuffle=True))
 
 
 def test_a_drawn_order_from_the_beginning_is_verls_own(files):
-    drawn = trained_prompts(data_config(files(9), shuffle="true", seed=1), 3)
+    drawn = trained_prompts(data_config(files(9), shuffle=True, seed=1), 3)
     prompts = [prompt for step in drawn for prompt in step]
     assert sorted(prompts) == list("012345678") and prompts != sorted(prompts)
 

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("verl", reason="needs the extra verl")
 
 import torch
+from chat_tokenizer import ChatTokenizer
 from omegaconf import OmegaConf
 from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
@@ -18,17 +19,11 @@ from verl.utils.dataset.dataset_utils import SFTTensorCollator
 from autocoa_plugin.data.record_files import write_records
 from autocoa_plugin.data.records import CotRecord, Message, PairRecord, Piece, TextRecord
 from autocoa_plugin.errors import ConfigError, TrainingError
-from autocoa_plugin.testing import CharTokenizer
 from autocoa_plugin.trajectory import Role, Source
 from autocoa_plugin.verl_adapters import record_dataset as row_names
 from autocoa_plugin.verl_adapters.record_dataset import PairDataset, RecordDataset, checked
 
-
-class ChatTokenizer(CharTokenizer):
-    """Characters and the plainest template."""
-
-    def apply_chat_template(self, messages, *, add_generation_prompt, tokenize):
-        return self.encode("".join(message["content"] for message in messages))
+PROMPT = "<user>q<assistant>"
 
 
 def thought(text):
@@ -61,10 +56,11 @@ def files(tmp_path):
 def test_an_item_has_ids_positions_weights_and_a_number_that_names_its_record(files):
     rows = RecordDataset(str(files / "cot.jsonl"), ChatTokenizer(), config(files))
     item = next(each for each in rows if row_names.NAMES[int(each["row"])] == "b")
-    text = "q<think>t</think>\\boxed{a}<eos>"
+    text = f"{PROMPT}<think>t</think>\\boxed{{a}}<eos>"
     assert item["input_ids"].tolist() == ChatTokenizer().encode(text)
     assert item["position_ids"].tolist() == list(range(len(item["input_ids"])))
-    assert item["loss_mask"].tolist() == [0.0] + [1.0] * (len(item["input_ids"]) - 1)
+    n_prompt = len(PROMPT)
+    assert item["loss_mask"].tolist() == [0.0] * n_prompt + [1.0] * (len(item["input_ids"]) - n_prompt)
 
 
 def test_the_seed_orders_the_rows_because_verls_sampler_has_one_seed_for_all_runs(tmp_path):
@@ -139,7 +135,7 @@ def test_verls_loss_is_the_weighted_mean_of_our_weights(files):
 def test_a_loss_that_is_not_finite_stops_with_the_rows_named(files):
     batch = batch_of(RecordDataset(str(files / "cot.jsonl"), ChatTokenizer(), config(files)))
     log_probs = -torch.ones(batch["input_ids"].values().numel())
-    log_probs[int(batch["input_ids"].offsets()[1]) + 2] = math.nan  # a token of the second row
+    log_probs[int(batch["input_ids"].offsets()[1]) + len(PROMPT) + 1] = math.nan  # a token of the second row
     second = row_names.NAMES[int(batch["row"][1])]
     with pytest.raises(TrainingError, match=rf"the log-likelihood of row '{second}' is not finite"):
         sft_loss_of(batch, log_probs)

@@ -54,12 +54,13 @@ def trainer(tmp_path):
     )
     config = compose_recipe(
         "rl_stage2_real",
-        [
-            *("hardware=cpu", "setting=tinyworld", f"actor_rollout_ref.model.path={tmp_path}/model"),
-            *("data.train_files=a", "data.val_files=b", f"autocoa.search.corpus={tmp_path}/corpus.jsonl"),
-            f"trainer.default_local_dir={tmp_path}/out",
-            f"autocoa.scorecard={{queries:{tmp_path}/queries.jsonl,every:5,limit:1}}",
-        ],
+        ["hardware=cpu", "setting=tinyworld", "data.train_files=a", "data.val_files=b"],
+        {
+            "actor_rollout_ref.model.path": f"{tmp_path}/model",
+            "autocoa.search.corpus": f"{tmp_path}/corpus.jsonl",
+            "autocoa.scorecard": {"queries": f"{tmp_path}/queries.jsonl", "every": 5, "limit": 1},
+            "trainer.default_local_dir": f"{tmp_path}/out",
+        },
     )
     OmegaConf.resolve(config)
     tokenizer = load_tokenizer(tmp_path / "model")

@@ -195,12 +195,11 @@ def test_unknown_shots_name_the_nearest_and_none_are_none():
         shot_messages("reakt")
 
 
-def test_the_embedded_worlds_examples_are_its_teachers_on_training_questions():
-    from autocoa_plugin.tinyworld import generate
+def test_the_embedded_worlds_examples_are_its_teachers_on_training_questions(world):
     from autocoa_plugin.tinyworld.questions import train_questions, validation_questions
     from autocoa_plugin.tinyworld.tokenizer import build_tokenizer
 
-    world, messages = generate(), shot_messages(f"{WORLD}:react_examples")
+    messages = shot_messages(f"{WORLD}:react_examples")
     asked = [each["content"] for each in messages[::2]]
     assert set(asked) <= {each.text for each in train_questions(world)}
     assert not set(asked) & {each.text for group in validation_questions(world).values() for each in group}

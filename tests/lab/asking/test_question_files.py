@@ -112,12 +112,11 @@ def test_verls_indices_that_begin_anew_in_a_joined_file_get_ids_by_row(tmp_path)
     assert [each.id for each in read_questions(source)] == ["nq-0", "nq-1", "joined-2", "joined-3"]
 
 
-def test_the_embedded_worlds_validation_questions_are_read(tmp_path):
-    from autocoa_plugin.tinyworld import generate
+def test_the_embedded_worlds_validation_questions_are_read(tmp_path, world):
     from autocoa_plugin.tinyworld.questions import validation_questions
     from autocoa_plugin.tinyworld.world_files import write_questions
 
-    held = [each for group in validation_questions(generate()).values() for each in group]
+    held = [each for group in validation_questions(world).values() for each in group]
     write_questions(held, "val", tmp_path / "val.parquet")
     questions = read_questions(str(tmp_path / "val.parquet"))
     assert [each.question for each in questions] == [each.text for each in held]
@@ -129,10 +128,6 @@ def test_the_embedded_worlds_validation_questions_are_read(tmp_path):
 def test_limit_takes_the_first_questions_only(tmp_path):
     source = write(tmp_path / "dev.jsonl", [{**PLAIN, "id": str(n)} for n in range(5)] + ["rubbish behind the limit"])
     assert [each.id for each in read_questions(source, limit=3)] == ["0", "1", "2"]
-
-
-def test_one_question_is_a_set(tmp_path):
-    assert len(read_questions(write(tmp_path / "dev.jsonl", [PLAIN]))) == 1
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"needs hotpotqa_*.jsonl in {DATA}")
@@ -190,17 +185,6 @@ def test_a_bad_row_is_named_with_file_and_line(row, message, tmp_path):
     assert str(caught.value).startswith(f"{source}:2: ") and "\n" not in str(caught.value)
 
 
-def test_an_id_that_stands_twice_is_named_with_both_places(tmp_path):
-    source = write(tmp_path / "dev.jsonl", [PLAIN, {**PLAIN, "id": "q2"}, PLAIN])
-    with pytest.raises(DataError, match=r"dev.jsonl:3: id 'q1' stands at .*dev.jsonl:1 already"):
-        read_questions(source)
-
-
-def test_a_number_and_a_text_of_the_same_spelling_are_the_same_id(tmp_path):
-    with pytest.raises(DataError, match="id '1' stands at"):
-        read_questions(write(tmp_path / "dev.jsonl", [{**PLAIN, "id": 1}, {**PLAIN, "id": "1"}]))
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -232,32 +216,50 @@ def test_an_unreadable_file_is_named_in_one_line(name, content, message, tmp_pat
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_missing_file_names_the_nearest_file_or_set(tmp_path):
-    write(tmp_path / "dev.jsonl", [PLAIN])
-    with pytest.raises(DataError, match=r"did you mean 'dev\.jsonl'"):
-        read_questions(str(tmp_path / "dev.json"))
-    with pytest.raises(DataError, match=r"hotpotq: no such file of questions, nor one of .* \(did you mean 'hotpotqa'"):
-        read_questions("hotpotq")
-    with pytest.raises(DataError, match="is a folder, expected a file of questions"):
-        read_questions(str(tmp_path))
+def asking(*rows: Any, name: str = "dev.jsonl", **options: Any) -> Any:
+    """Read a file of these rows, or what is called `name` beside it."""
+    return lambda folder: read_questions(str(Path(write(folder / "dev.jsonl", list(rows))).parent / name), **options)
 
 
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_below_one_is_refused_before_anything_is_read(limit):
-    with pytest.raises(ConfigError, match=f"limit must be >= 1, got {limit}"):
-        read_questions("no/such/file.jsonl", limit=limit)
+MISSPELLED = (Columns(id="idd"), Columns(question="questoin"), Columns(answers="answer"), Columns(group="grp"))
 
 
-def test_a_file_has_no_splits(tmp_path):
-    with pytest.raises(ConfigError, match="split is for data sets of the hub"):
-        read_questions(write(tmp_path / "dev.jsonl", [PLAIN]), split="dev")
-
-
-def test_a_column_that_is_named_and_not_there_is_refused_with_the_nearest(tmp_path):
-    source = write(tmp_path / "dev.jsonl", [PLAIN])
-    for columns in (Columns(id="idd"), Columns(question="questoin"), Columns(answers="answer"), Columns(group="grp")):
-        with pytest.raises(DataError, match=r"dev.jsonl:1: there is no column '.*the row has id, question, answers"):
-            read_questions(source, columns=columns)
+@pytest.mark.parametrize(
+    ("read", "kind", "message"),
+    [
+        (
+            asking(PLAIN, {**PLAIN, "id": "q2"}, PLAIN),
+            DataError,
+            r"dev.jsonl:3: id 'q1' stands at .*dev.jsonl:1 already",
+        ),
+        # a number and a text of the same spelling
+        (asking({**PLAIN, "id": 1}, {**PLAIN, "id": "1"}), DataError, "id '1' stands at"),
+        (asking(PLAIN, name="dev.json"), DataError, r"did you mean 'dev\.jsonl'"),
+        (asking(PLAIN, name=""), DataError, "is a folder, expected a file of questions"),
+        (
+            lambda _: read_questions("hotpotq"),
+            DataError,
+            r"hotpotq: no such file of questions, nor one of .* \(did you mean 'hotpotqa'",
+        ),
+        # before anything is read
+        *(
+            (asking(name="no/such/file.jsonl", limit=limit), ConfigError, f"limit must be >= 1, got {limit}")
+            for limit in (0, -1)
+        ),
+        (asking(PLAIN, split="dev"), ConfigError, "split is for data sets of the hub"),
+        *(
+            (
+                asking(PLAIN, columns=columns),
+                DataError,
+                r"dev.jsonl:1: there is no column '.*the row has id, question, answers",
+            )
+            for columns in MISSPELLED
+        ),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_with_the_nearest(tmp_path, read, kind, message):
+    with pytest.raises(kind, match=message):
+        read(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------------ identity

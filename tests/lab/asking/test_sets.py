@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -141,8 +142,7 @@ def test_a_row_of_a_sets_own_schema_is_read_from_a_file(name, suffix, tmp_path):
     assert read_questions(f"{name}={path}") == [EXPECTED[name]]
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize(("name", "suffix"), zip(ROWS, itertools.cycle(WRITERS)))
 def test_the_library_reads_the_same_from_a_folder_as_it_stands_on_the_hub(name, suffix, tmp_path):
     held = SETS[name]
     WRITERS[suffix](tmp_path / "data" / f"{held.split}.{suffix}", [ROWS[name]])
@@ -216,6 +216,7 @@ def test_any_data_set_in_a_plain_layout_is_read_through_the_library(tmp_path):
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
+        *((name, 3, "expected an object, got int 3") for name in ROWS),
         ("hotpotqa", {"answer": None}, "answer of hotpotqa: there is no gold answer"),
         ("hotpotqa", {"answer": " "}, "answer of hotpotqa: there is no gold answer"),
         ("hotpotqa", {"question": " "}, "question: expected text that is not blank"),
@@ -228,44 +229,58 @@ def test_any_data_set_in_a_plain_layout_is_read_through_the_library(tmp_path):
     ],
 )
 def test_a_bad_row_of_a_set_is_named(name, changes, message, tmp_path):
-    path = write_jsonl(tmp_path / "dev.jsonl", [{**ROWS[name], **changes}])
+    path = write_jsonl(tmp_path / "dev.jsonl", [{**ROWS[name], **changes} if isinstance(changes, dict) else changes])
     with pytest.raises(DataError, match=message) as caught:
         read_questions(f"{name}={path}")
     assert str(caught.value).startswith(f"{path}:1: ")
 
 
-@pytest.mark.parametrize("name", ROWS)
-def test_a_row_that_is_no_object_is_named(name, tmp_path):
-    path = write_jsonl(tmp_path / "dev.jsonl", [3])
-    with pytest.raises(DataError, match=r"dev\.jsonl:1: expected an object, got int 3"):
-        read_questions(f"{name}={path}")
+def copy_of_nq(folder: Path, name: str = "dev.jsonl") -> str:
+    return f"nq={write_jsonl(folder / name, [ROWS['nq']])}"
 
 
-def test_a_copy_that_is_not_there_or_empty_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"nq=.*gone.jsonl: no such file or folder"):
-        read_questions(f"nq={tmp_path / 'gone.jsonl'}")
-    with pytest.raises(
-        DataError, match=r"cannot be loaded \(.*\); expected a folder as it stands on the hub"
-    ) as caught:
-        read_questions(f"nq={tmp_path}")
+@pytest.mark.parametrize(
+    ("read", "kind", "message"),
+    [
+        (
+            lambda folder: read_questions(f"nq={folder}/gone.jsonl"),
+            DataError,
+            "nq=.*gone.jsonl: no such file or folder",
+        ),
+        (
+            lambda folder: read_questions(f"nq={folder}"),
+            DataError,
+            r"cannot be loaded \(.*\); expected a folder as it stands on the hub",
+        ),
+        (
+            lambda folder: read_questions(copy_of_nq(folder, "dev.jsnl")),
+            DataError,
+            r"got '.jsnl' \(did you mean '.jsonl'\?\)",
+        ),
+        (
+            lambda folder: read_questions(copy_of_nq(folder), split="validation"),
+            ConfigError,
+            "split is for data sets of the hub",
+        ),
+        (
+            lambda folder: read_questions(copy_of_nq(folder), columns=Columns(question="q")),
+            ConfigError,
+            "nq knows its columns",
+        ),
+        *(
+            (
+                lambda _, source=source: read_questions(source),
+                ConfigError,
+                "expected hf:owner/name or hf:owner/name/config, got 'hf:",
+            )
+            for source in ("hf:", "hf:name", "hf:/name", "hf:owner/")
+        ),
+    ],
+)
+def test_a_source_that_is_none_is_refused_in_one_line(read, kind, message, tmp_path):
+    with pytest.raises(kind, match=message) as caught:
+        read(tmp_path)
     assert "\n" not in str(caught.value)
-    (tmp_path / "dev.jsnl").touch()
-    with pytest.raises(DataError, match=r"got '.jsnl' \(did you mean '.jsonl'\?\)"):
-        read_questions(f"nq={tmp_path / 'dev.jsnl'}")
-
-
-def test_splits_and_columns_are_refused_where_they_say_nothing(tmp_path):
-    path = write_jsonl(tmp_path / "dev.jsonl", [ROWS["nq"]])
-    with pytest.raises(ConfigError, match="split is for data sets of the hub"):
-        read_questions(f"nq={path}", split="validation")
-    with pytest.raises(ConfigError, match="nq knows its columns"):
-        read_questions(f"nq={path}", columns=Columns(question="q"))
-
-
-@pytest.mark.parametrize("source", ["hf:", "hf:name", "hf:/name", "hf:owner/"])
-def test_an_id_of_the_hub_has_two_parts(source):
-    with pytest.raises(ConfigError, match="expected hf:owner/name or hf:owner/name/config, got 'hf:"):
-        read_questions(source)
 
 
 def test_without_network_one_line_says_how_to_do_without_the_hub(tmp_path):

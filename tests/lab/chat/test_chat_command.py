@@ -8,25 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from played_world import build_world
 
 from autocoa_plugin.cli import main
-from autocoa_plugin.tinyworld import generate
 from autocoa_plugin.tinyworld.base_model import export_base
-from autocoa_plugin.tinyworld.sockets import write_settings
-from autocoa_plugin.tinyworld.world_files import Files, write_corpus
+from autocoa_plugin.tinyworld.world_files import Files
 
 pytestmark = pytest.mark.timeout(180)  # torch and transformers are imported here
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """The parts of an embedded world that chatting needs."""
-    files = Files(tmp_path_factory.mktemp("chat") / "world")
-    files.folder.mkdir()
-    write_corpus(generate(), files.corpus)
-    export_base(files.base)
-    write_settings(files.folder)
-    return files
+    return build_world(tmp_path_factory.mktemp("chat"), questions=1)
 
 
 def chat(files: Files, *options: str) -> int:

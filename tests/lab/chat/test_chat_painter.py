@@ -59,33 +59,27 @@ def test_an_unfinished_character_is_given_out_at_the_end():
 # --- roles
 
 
-def test_tags_turn_roles_and_are_left_out_but_for_the_box():
-    assert paint(AUTOCOA, SEARCH) == [
-        ("thought", "a b "),
-        ("action", " q "),
-        ("thought", " c"),
-        ("answer", " d \\boxed{e}"),
-    ]
+R1 = "<think> a </think> <search> q </search> <think> b </think> <answer> c </answer>"
+REACTED = "Thought: a\nAction: search\nAction Input: q\nObservation: b \\boxed{c}"
 
 
-def test_an_action_after_the_thought_returns_to_the_answer():
-    text = "t</think> a <begin_search> q </end_search> b"
-    assert [role for role, _ in paint(AUTOCOA, text)] == ["thought", "answer", "action", "answer"]
-
-
-def test_an_answer_tag_is_an_answer_where_the_protocol_has_one():
-    text = "<think> a </think> <search> q </search> <think> b </think> <answer> c </answer>"
-    assert paint(SEARCH_R1, text) == [("thought", " a  "), ("action", " q "), ("thought", "  b  "), ("answer", " c ")]
-
-
-def test_a_box_begins_the_answer_where_there_is_no_thought_tag():
-    text = "Thought: a\nAction: search\nAction Input: q\nObservation: b \\boxed{c}"
-    assert paint(REACT, text) == [
-        ("thought", "Thought: a\nAction: search\n"),
-        ("action", " q\n"),
-        ("thought", " b "),
-        ("answer", "\\boxed{c}"),
-    ]
+@pytest.mark.parametrize(
+    ("protocol", "text", "expected"),
+    [
+        (AUTOCOA, SEARCH, ["thought a b ", "action  q ", "thought  c", "answer  d \\boxed{e}"]),
+        # an action after the thought returns to the answer
+        (
+            AUTOCOA,
+            "t</think> a <begin_search> q </end_search> b",
+            ["thought t", "answer  a ", "action  q ", "answer  b"],
+        ),
+        (SEARCH_R1, R1, ["thought  a  ", "action  q ", "thought   b  ", "answer  c "]),
+        # a box begins the answer where there is no thought tag
+        (REACT, REACTED, ["thought Thought: a\nAction: search\n", "action  q\n", "thought  b ", "answer \\boxed{c}"]),
+    ],
+)
+def test_tags_turn_roles_and_are_left_out_but_for_the_box(protocol, text, expected):
+    assert [f"{role} {said}" for role, said in paint(protocol, text)] == expected
 
 
 def test_the_tool_of_an_action_is_named():

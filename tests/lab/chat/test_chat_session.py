@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from chat_tokenizer import ChatTokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -31,17 +32,9 @@ TURNS = ("I look.<begin_search>Kim author</end_search>", "It says Kipling.</thin
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x9b2J\u202egnp\r\x08\ud800"
 
 
-class ChatTokenizer(CharTokenizer):
-    """Opens the thought, as the template of R1-Distill does."""
-
-    def apply_chat_template(self, conversation, add_generation_prompt, tokenize):
-        text = "".join(f"[{message['role']}]{message['content']}" for message in conversation) + "<think>\n"
-        return self.encode(text) if tokenize else text
-
-
 def play(turns=TURNS, environment=None, *, terminal=False, limits=LIMITS, sampling=None) -> tuple[Answered, str]:
     """One question with these turns; also returns what was written to the console."""
-    tokenizer, written = ChatTokenizer(), io.StringIO()
+    tokenizer, written = ChatTokenizer("<think>\n"), io.StringIO()
     session = Session(
         ScriptedEngine(turns, encode=CODEC.encode, decode=CODEC.decode),
         environment or ScriptedEnvironment({"Kim author": "Kim is by Kipling."}),
@@ -75,12 +68,6 @@ def test_each_role_is_a_labelled_paragraph_in_the_order_of_the_chain():
     ]
 
 
-def test_a_terminal_is_shown_the_same_text_in_colours():
-    plain, coloured = play()[1], play(terminal=True)[1]
-    assert "\x1b[36m" in coloured and "\x1b" not in plain
-    assert without_seconds(re.sub(r"\x1b\[[\d;]*m", "", coloured)) == without_seconds(plain)
-
-
 def test_escapes_of_a_document_and_of_the_policy_never_reach_the_terminal():
     turns = ["I look.<begin_search>Kim author</end_search>", f"{HOSTILE[:-1]}</think> \\boxed{{x}}<eos>"]
     _, text = play(turns, ScriptedEnvironment({"Kim author": HOSTILE}))
@@ -96,19 +83,9 @@ def test_shown_text_keeps_its_length_and_has_no_control_character_but_tab_and_ne
     )
 
 
-def test_lines_of_a_text_are_indented_and_blank_ones_left_out():
-    _, text = play(["a\n\n b \n</think>\n\n\\boxed{x}\n<eos>"])
-    assert text == "thought          a\n                 b\nanswer           \\boxed{x}\n"
-
-
 def test_a_refused_action_is_a_notice():
     _, text = play(["<begin_search> </end_search>", TURNS[1]])
     assert "notice 0.00 s    [refused] error : empty query ." in without_seconds(text)
-
-
-def test_a_tool_that_fails_is_shown_as_what_it_was():
-    _, text = play(environment=ScriptedEnvironment({"Kim author": RuntimeError("down")}))
-    assert "[error] error : the tool failed ." in text
 
 
 def test_a_forced_answer_is_marked_and_keeps_its_role_whatever_tags_follow():
@@ -145,15 +122,9 @@ def test_the_summary_says_answer_end_actions_tokens_seconds_and_cost():
     assert summary_line(answered.trajectory, answered.answer, 2.5) == expected
 
 
-def test_the_summary_says_that_there_was_no_answer():
-    answered, _ = play(["hm<eos>"])
-    line = summary_line(answered.trajectory, answered.answer, 0.0)
-    assert line.startswith("no answer | no_answer | 0 actions | ")
-
-
 def test_a_temperature_draws_from_a_seed_that_follows_from_the_question():
     engine = ScriptedEngine(TURNS, encode=CODEC.encode, decode=CODEC.decode)
-    tokenizer = ChatTokenizer()
+    tokenizer = ChatTokenizer("<think>\n")
     environment = ScriptedEnvironment({"Kim author": "x"})
     session = Session(engine, environment, CODEC, Prompting(tokenizer), LIMITS, Sampling(1.0), seed=3)
     asyncio.run(session.ask(Question("chat-0", "q", ()), Screen(Console(file=io.StringIO()))))

@@ -64,11 +64,11 @@ def test_the_same_seed_gives_the_same_interval_and_another_one_nearly_the_same()
     assert interval(values, seed=4).low == pytest.approx(interval(values, seed=3).low, abs=0.02)
 
 
-def test_fifty_thousand_questions_take_a_second_or_two():
-    values = [((7 * i) % 101) / ((3 * i) % 37 + 101) for i in range(50_000)]  # some 3,700 different ones
+def test_ten_thousand_questions_take_a_moment():
+    values = [((7 * i) % 101) / ((3 * i) % 37 + 101) for i in range(10_000)]  # some 3,700 different ones
     started = time.process_time()
     interval(values)
-    assert time.process_time() - started < 10  # measured: below 1 s
+    assert time.process_time() - started < 5  # measured: below 0.3 s
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -13,11 +13,9 @@ from rich.console import Console
 
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.methods import methods_table
-from autocoa_plugin.lab.evaluate.summary import Interval
 from autocoa_plugin.lab.evaluate.table import (
     actions_table,
     endings_table,
-    interval_text,
     notes,
     short_names,
     summary_table,
@@ -46,33 +44,6 @@ def two_groups(**more: object) -> list:
     ]
 
 
-@pytest.mark.parametrize(
-    ("interval", "text"),
-    [
-        (Interval(0.71, 0.662, 0.754, 300), "71.0 (66.2 to 75.4)"),
-        (Interval(1.0, None, None, 1), "100.0 (-)"),
-        (Interval(None, None, None, 0), "-"),
-    ],
-)
-def test_intervals_are_spelled_in_percent(interval, text):
-    assert interval_text(interval) == text
-
-
-def test_the_table_shows_the_metrics_side_by_side_and_how_far_recall_inflates():
-    text = shown(summary_table(made_summary(two_groups())))
-    # 1hop: one of two exact; 7 of 10 words pass 0.7-recall: 100 %, 50 points above; F1 (1 + 14 / 17) / 2
-    assert " ".join(cells(text, "1hop")) == "1hop 2 50.0 91.2 50.0 100.0 +50.0 1.00 0.50 0.0 0.0"
-    assert "0.0 to 100.0" in text
-    # 2hop: nothing right, one of two forced, one of two cut
-    assert cells(text, "2hop")[-4:] == ["0.00", "0.00", "50.0", "50.0"]
-
-
-def test_a_judge_has_a_column_only_where_one_was_asked():
-    assert "judge" not in shown(summary_table(made_summary(two_groups())))
-    text = shown(summary_table(made_summary(two_groups(judge={"correct": True}))))
-    assert "judge" in text and cells(text, "1hop")[7] == "100.0"
-
-
 @given(st.lists(st.text("abc [/]", min_size=1, max_size=30), min_size=1, max_size=3), st.booleans())
 def test_no_figure_is_cut_off_in_80_columns(names, has_judge):
     more = {"judge": {"correct": True}} if has_judge else {}
@@ -81,6 +52,19 @@ def test_no_figure_is_cut_off_in_80_columns(names, has_judge):
     for table in (summary_table(summary), endings_table(summary), actions_table(summary)):
         text = shown(table)
         assert "…" not in text and all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_the_figures_of_a_group_stand_in_its_row_and_a_judge_where_one_was_asked():
+    summary = made_summary(two_groups())
+    # 1hop: one of two exact; 7 of 10 words pass 0.7-recall: 100 %, 50 points above; F1 (1 + 14 / 17) / 2
+    row = "1hop 2 50.0 91.2 50.0 100.0 +50.0 1.00 0.50 0.0 0.0"
+    assert " ".join(cells(shown(summary_table(summary)), "1hop")) == row
+    # of 4 samples 2 answered (1 right), 1 forced (wrong), 1 truncated (wrong), none without an answer
+    endings = "all 50.0 (50.0) 25.0 (0.0) 25.0 (0.0) 0.0 (-)"
+    assert " ".join(cells(shown(endings_table(summary)), "all")) == endings
+    assert " ".join(cells(shown(actions_table(summary)), "1")) == "1 2 50.0 (0.0 to 100.0) 100.0"
+    judged = shown(summary_table(made_summary(two_groups(judge={"correct": True}))))
+    assert "judge" in judged and cells(judged, "1hop")[7] == "100.0"
 
 
 def test_names_are_text_and_steer_neither_markup_nor_terminal():
@@ -105,25 +89,6 @@ def test_names_are_text_and_steer_neither_markup_nor_terminal():
 )
 def test_what_all_groups_begin_with_is_cut(names, short):
     assert list(short_names(names).values()) == short
-
-
-def test_what_was_not_measured_is_a_dash():
-    row = cells(shown(summary_table(made_summary([]))), "all")
-    assert row == ["all", "0", *["-"] * 9]
-    one = cells(shown(summary_table(made_summary([made_sample("q", "Paris")]))), "all")
-    assert one[:3] == ["all", "1", "100.0"]
-
-
-def test_endings_are_shown_apart_with_what_they_are_worth():
-    text = shown(endings_table(made_summary(two_groups())))
-    # of 4 samples 2 answered (1 right), 1 forced (wrong), 1 truncated (wrong), none without an answer
-    assert " ".join(cells(text, "all")) == "all 50.0 (50.0) 25.0 (0.0) 25.0 (0.0) 0.0 (-)"
-
-
-def test_figure_3_is_a_row_per_number_of_actions():
-    text = shown(actions_table(made_summary(two_groups())))
-    assert " ".join(cells(text, "0")) == "0 2 0.0 (0.0 to 0.0) 0.0"
-    assert " ".join(cells(text, "1")) == "1 2 50.0 (0.0 to 100.0) 100.0"
 
 
 # --------------------------------------------------------------------------------------------------------------- notes
@@ -175,11 +140,6 @@ def test_methods_stand_below_each_other_with_the_mean_over_groups():
     assert cells(text, "first") == ["first", "50.0", "0.0", "25.0"]
     assert cells(text, "second") == ["second", "50.0", "-", "-"]
     assert "0 to 100" in text
-
-
-def test_methods_of_one_group_have_no_mean_over_groups():
-    text = shown(methods_table([made_summary([made_sample("q", "Paris")])]))
-    assert "avg" not in text and cells(text, "SFT-1") == ["SFT-1", "100.0"]
 
 
 def test_unlike_questions_do_not_stand_in_one_table():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +84,6 @@ def test_a_folder_of_dumps_is_read_whole_and_one_line_tells_so(tmp_path, capsys)
     out = capsys.readouterr().out.splitlines()
     assert out[0].endswith("explorer.html: 4 trajectories, 0.1 MB")
     assert out[1] == "note: no token view: give --tokenizer FOLDER, the folder of the model that sampled this"
-
-
-def test_records_and_texts_belong_to_their_rows(tmp_path):
-    page = explore(tmp_path, dump(tmp_path / "dump"))
-    first = page.json("r0")
-    assert [segment["role"] for segment in first["segments"]] == ["thought", "action", "observation", "answer"]
-    assert first["segments"][2]["call"]["origin"] == "real" and first["counts"] == {"actions": 1}
-    texts = page.json("texts")
-    assert len(texts) == 4 and "<search_result> d </search_result>" in texts[0]
 
 
 @pytest.mark.parametrize(
@@ -340,16 +330,6 @@ def test_an_output_that_is_a_folder_is_refused_before_anything_is_read(tmp_path)
     (tmp_path / "out" / "explorer.html").mkdir(parents=True)
     with pytest.raises(ConfigError, match="-o must name a file"):
         explore(tmp_path, tmp_path / "missing")
-
-
-def test_two_hundred_trajectories_of_two_thousand_tokens_are_written_in_a_moment(tmp_path):
-    FAMILIES["byte_bpe"]().save_pretrained(tmp_path / "model")
-    row = byte_row("Rudyard Kipling was born in Bombay. Kraków 🙂 " * 100)
-    assert len(row["trajectory"]["segments"][0]["ids"]) > 2000
-    write_rows(tmp_path / "dump" / "train" / "step_000003.a.jsonl", *([row] * 200))
-    started = time.process_time()
-    explore(tmp_path, tmp_path / "dump", "--tokenizer", tmp_path / "model")
-    assert time.process_time() - started < 8
 
 
 def test_what_a_teacher_wrote_is_opened_with_its_kinds_as_splits(tmp_path: Path) -> None:

@@ -290,9 +290,7 @@ def test_a_row_with_any_value_in_any_place_is_shown_or_named(row, read, data):
     is_shown_or_named(changed(row, data.draw(st.sampled_from(list(places(row)))), data.draw(JSON)), read)
 
 
-@pytest.mark.parametrize(
-    "value", [float("inf"), float("nan"), [float("-inf")], 10**400], ids=["inf", "nan", "list", "big"]
-)
+@pytest.mark.parametrize("value", [float("nan"), [float("-inf")], 10**400], ids=["nan", "infinite in a list", "big"])
 @pytest.mark.parametrize(("row", "read"), READERS, ids=READ)
 def test_a_number_that_a_page_cannot_hold_breaks_none_in_any_place(row, read, value):
     for place in places(row):

@@ -59,11 +59,6 @@ def test_labels_keep_apart_and_inside(wanted, gap):
     assert [wanted[index] for index in sorted(range(len(wanted)), key=places.__getitem__)] == sorted(wanted)
 
 
-def test_a_label_with_room_stays_where_it_is():
-    assert spread([10.0, 50.0], 5.0, 0.0, 100.0) == [10.0, 50.0]
-    assert spread([50.0, 50.0], 5.0, 0.0, 100.0) == [47.5, 52.5]
-
-
 def test_the_frontier_holds_what_no_cheaper_method_reaches():
     points = [Point("dear", 900, interval(0.9, 100)), Point("cheap", 0, interval(0.5, 100))]
     points += [Point("worse", 1000, interval(0.8, 100)), Point("free and worse", 0, interval(0.4, 100))]
@@ -82,12 +77,6 @@ def test_svg_has_the_pages_colours_text_as_text_and_ids_of_its_own():
     referred = set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', first))
     assert {left or right for left, right in referred} <= set(ids)
     assert first.replace("one", "").count("<") == second.replace("two", "").count("<")
-
-
-def test_the_same_input_gives_the_same_bytes(training):
-    drawable = drawables(training)[0]
-    pictures = {training_panel(drawable, phases(training), name="p", run="r").svg for _ in range(2)}
-    assert len(pictures) == 1
 
 
 @pytest.mark.parametrize(

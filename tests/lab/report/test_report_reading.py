@@ -36,23 +36,54 @@ def test_a_folder_given_twice_is_read_once_and_equal_methods_get_numbers(tmp_pat
     assert [each.name for each in material.evaluations] == ["ReAct", "ReAct (2)"]
 
 
-@pytest.mark.parametrize("path", ["missing", "empty"])
-def test_a_run_that_is_none_is_named_with_what_was_expected(tmp_path, path):
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=rf"{path}: .*expected a results folder of autocoa evaluate"):
-        read_runs([tmp_path / path])
+def evaluation(folder, **files):
+    """A finished evaluation, with other contents of some files."""
+    write_evaluation(folder / "done", TEN[1])
+    for name, text in files.items():
+        (folder / "done" / f"{name}.json").write_text(text, encoding="utf-8")
+    return [folder / "done"]
 
 
-@pytest.mark.parametrize("text", ["no json", "[]", '{"rows": []}', '{"cards": [1]}'])
-def test_a_file_that_holds_no_scorecards_is_named(tmp_path, text):
-    (tmp_path / "numbers.json").write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=r"numbers\.json: .*expected a results folder"):
-        read_runs([tmp_path / "numbers.json"])
+def without_all(folder):
+    (run,) = evaluation(folder)
+    content = json.loads((run / "summary.json").read_text())
+    del content["groups"]["all"]
+    (run / "summary.json").write_text(json.dumps(content), encoding="utf-8")
+    return [run]
 
 
-def test_no_run_at_all_is_refused():
-    with pytest.raises(DataError, match="at least one RUN"):
-        read_runs([])
+def broken_ledger(folder):
+    run = write_training(folder / "rl12")
+    (run / "checkpoints" / "ledger.json").write_text("{}", encoding="utf-8")
+    return [run]
+
+
+def numbers(folder, text):
+    (folder / "numbers.json").write_text(text, encoding="utf-8")
+    return [folder / "numbers.json"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: [], "at least one RUN"),
+        (lambda folder: [folder / "missing"], r"missing: .*expected a results folder of autocoa evaluate"),
+        (lambda folder: [folder], r"expected a results folder of autocoa evaluate"),
+        *(
+            (lambda folder, text=text: numbers(folder, text), r"numbers\.json: .*expected a results folder")
+            for text in ("no json", "[]", '{"rows": []}', '{"cards": [1]}')
+        ),
+        (lambda folder: evaluation(folder, summary="{"), r"summary\.json"),
+        (lambda folder: evaluation(folder, summary='{"schema_version": 99}'), r"summary\.json"),
+        (lambda folder: evaluation(folder, run="[]"), r"run\.json"),
+        (lambda folder: evaluation(folder, run="{"), r"run\.json"),
+        (without_all, "expected a group 'all'"),
+        (broken_ledger, r"ledger\.json is not a ledger"),
+    ],
+)
+def test_a_run_that_is_none_is_named_with_what_was_expected(tmp_path, make, message):
+    with pytest.raises(AutoCoAError, match=message):
+        read_runs(make(tmp_path))
 
 
 def test_an_evaluation_that_is_not_finished_is_refused_alone_and_told_of_among_others(tmp_path):
@@ -70,31 +101,6 @@ def test_an_evaluation_that_is_not_finished_is_refused_alone_and_told_of_among_o
     assert "begun is not finished" in material.left_out[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("summary.json", "{"),
-        ("summary.json", '{"schema_version": 99}'),
-        ("run.json", "[]"),
-        ("run.json", "{"),
-    ],
-)
-def test_a_broken_file_of_an_evaluation_is_named(tmp_path, name, text):
-    folder = write_evaluation(tmp_path / "done", TEN[1])
-    (folder / name).write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=name):
-        read_runs([folder])
-
-
-def test_a_summary_without_all_questions_is_refused(tmp_path):
-    folder = write_evaluation(tmp_path / "done", TEN[1])
-    content = json.loads((folder / "summary.json").read_text())
-    del content["groups"]["all"]
-    (folder / "summary.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(DataError, match="expected a group 'all'"):
-        read_runs([folder])
-
-
 def test_a_half_written_last_line_of_metrics_is_dropped_and_a_broken_middle_is_named(tmp_path):
     folder = write_training(tmp_path / "rl12")
     metrics = folder / "launches" / "000" / "metrics.jsonl"
@@ -102,13 +108,6 @@ def test_a_half_written_last_line_of_metrics_is_dropped_and_a_broken_middle_is_n
     assert len(read_runs([folder]).trainings[0].steps) == 24
     metrics.write_text("rubbish\n" + metrics.read_text(), encoding="utf-8")
     with pytest.raises(DataError, match="launches: not readable"):
-        read_runs([folder])
-
-
-def test_a_broken_ledger_is_named(tmp_path):
-    folder = write_training(tmp_path / "rl12")
-    (folder / "checkpoints" / "ledger.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(AutoCoAError, match=r"ledger\.json is not a ledger"):
         read_runs([folder])
 
 

@@ -13,7 +13,7 @@ from autocoa_plugin.errors import DataError
 from autocoa_plugin.lab.evaluate.summary import GroupSummary, Interval
 from autocoa_plugin.lab.report.comparable import comparisons, leaders
 from autocoa_plugin.lab.report.material import ROWS, Evaluation
-from autocoa_plugin.lab.report.page import Cell, number, share
+from autocoa_plugin.lab.report.page import Cell
 from autocoa_plugin.lab.report.table_one import table_one
 from autocoa_plugin.lab.report.tables import decisions_table, metrics_table
 
@@ -183,12 +183,6 @@ def test_decisions_are_left_out_where_no_question_tells_them():
     groups = {"all": replace(run.summary.groups["all"], deciding=None)}
     (comparison,) = comparisons([replace(run, summary=replace(run.summary, groups=groups))])
     assert decisions_table(comparison).rows == ()
-
-
-def test_numbers_are_spelled_for_people():
-    assert [number(value).text for value in (12340, 0.25, 233.2, None, 94.0)] == ["12,340", "0.25", "233", "-", "94"]
-    assert share(Interval(0.5, None, None, 1)) == Cell("50.0")
-    assert share(None) == share(Interval(None, None, None, 0)) == Cell("-")
 
 
 def test_an_interval_of_no_width_is_not_left_without_a_word():

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from played_world import build_world
 
 from autocoa_plugin.dump import TrajectoryDump
 from autocoa_plugin.errors import AutoCoAError, ConfigError, DataError, EngineError, TokenizerError
@@ -18,15 +19,11 @@ from autocoa_plugin.lab.scorecard.scorecard import read_cards
 from autocoa_plugin.loop import rollout
 from autocoa_plugin.rewards import score
 from autocoa_plugin.testing import ScriptedEngine
-from autocoa_plugin.tinyworld.base_model import export_base
-from autocoa_plugin.tinyworld.sockets import write_settings
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, load_tokenizer, prompt_text
-from autocoa_plugin.tinyworld.world import generate
 from autocoa_plugin.tinyworld.world_files import (
     Files,
     open_environment,
     world_queries,
-    write_corpus,
     write_world_queries,
 )
 from autocoa_plugin.tokenization import Codec
@@ -34,12 +31,9 @@ from autocoa_plugin.tokenization import Codec
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> Files:
-    """The base model, the corpus and its index."""
-    files = Files(tmp_path_factory.mktemp("world"))
-    export_base(files.base)
-    write_corpus(generate(), files.corpus)
+    """The base model, the corpus and its index, and the queries."""
+    files = build_world(tmp_path_factory.mktemp("world"), questions=1)
     write_world_queries(files.folder)
-    write_settings(files.folder)
     return files
 
 
@@ -97,8 +91,8 @@ def test_groups_and_cross_entropy_can_be_left_out_and_it_is_said(files, tmp_path
     assert "no cross-entropy, because" in capsys.readouterr().out
 
 
-def test_a_dump_brings_its_queries_and_its_real_observations(files, tmp_path):
-    (row,) = world_queries(generate(), 1)[:1]
+def test_a_dump_brings_its_queries_and_its_real_observations(files, world, tmp_path):
+    (row,) = world_queries(world, 1)[:1]
     codec = Codec(load_tokenizer(files.base), TINYWORLD)
     turns = [row.prefix, f"</think> \\boxed{{ {row.golds[0]} }} <|im_end|>"]
     trajectory = asyncio.run(

@@ -25,7 +25,6 @@ from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1
 from autocoa_plugin.rewards import score
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD, build_tokenizer, prompt_text
-from autocoa_plugin.tinyworld.world import generate
 from autocoa_plugin.tinyworld.world_files import GROUPS, world_queries, write_world_queries
 from autocoa_plugin.tokenization import Codec
 from autocoa_plugin.trajectory import Origin
@@ -65,50 +64,95 @@ def test_what_is_written_is_read_back(tmp_path):
     ]
 
 
+HELD = QueryRow("q", PREFIX, ("g",), "q", "held")
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("rows", "message"),
     [
-        ({"golds": []}, r"golds: there is no gold answer, .*, got \[\]"),
-        ({"golds": [" "]}, "golds: there is no gold answer"),
-        ({"golds": None}, "golds: there is no gold answer"),
-        ({"question": ""}, "question must be text"),
-        ({"prefix": 7}, "prefix must be text, got 7"),
-        (
-            {"prefix": "<think> no action"},
-            r"prefix must end with a closed action \(</end_search> or </end_calculate>\)",
+        *(
+            ([GOOD, {**GOOD, **change}], rf"q\.jsonl:2: {message}")
+            for change, message in [
+                ({"golds": []}, r"golds: there is no gold answer, .*, got \[\]"),
+                ({"golds": [" "]}, "golds: there is no gold answer"),
+                ({"golds": None}, "golds: there is no gold answer"),
+                ({"question": ""}, "question must be text"),
+                ({"prefix": 7}, "prefix must be text, got 7"),
+                (
+                    {"prefix": "<think> no action"},
+                    r"prefix must end with a closed action \(</end_search> or </end_calculate>\)",
+                ),
+                ({"prefix": PREFIX + " and more"}, "prefix must end with a closed action"),
+                ({"prefix": "<think> <begin_search> </end_search>"}, "the action that prefix ends with is empty"),
+                ({"prefix": "<think> q </end_search>"}, "the action that prefix ends with is malformed"),
+                ({"query": "other"}, "query is 'other', but prefix ends with the query 'q'"),
+                ({"gruop": "held"}, r"unknown field 'gruop' \(did you mean 'group'\?\)"),
+            ]
         ),
-        ({"prefix": PREFIX + " and more"}, "prefix must end with a closed action"),
-        ({"prefix": "<think> <begin_search> </end_search>"}, "the action that prefix ends with is empty"),
-        ({"prefix": "<think> q </end_search>"}, "the action that prefix ends with is malformed"),
-        ({"query": "other"}, "query is 'other', but prefix ends with the query 'q'"),
-        ({"gruop": "held"}, r"unknown field 'gruop' \(did you mean 'group'\?\)"),
+        *(([GOOD, line], r"q\.jsonl:2: ") for line in ("{", "[1]", '"text"')),
+        ([], "holds no query"),
     ],
 )
-def test_a_bad_row_is_named_by_file_and_line(tmp_path, change, message):
-    with pytest.raises(DataError, match=rf"q\.jsonl:2: {message}"):
-        read_queries(file_of(tmp_path, GOOD, {**GOOD, **change}), AUTOCOA)
+def test_a_bad_row_is_named_by_file_and_line(tmp_path, rows, message):
+    with pytest.raises(DataError, match=message):
+        read_queries(file_of(tmp_path, *rows), AUTOCOA)
 
 
-@pytest.mark.parametrize("line", ["{", "[1]", '"text"'])
-def test_a_line_that_is_no_object_is_named_too(tmp_path, line):
-    with pytest.raises(DataError, match=r"q\.jsonl:2: "):
-        read_queries(file_of(tmp_path, GOOD, line), AUTOCOA)
-
-
-def test_an_empty_file_and_a_missing_one_are_refused_with_the_nearest_name(tmp_path):
-    with pytest.raises(DataError, match="holds no query"):
-        read_queries(file_of(tmp_path), AUTOCOA)
-    with pytest.raises(DataError, match=r"no such file of queries \(did you mean 'q.jsonl'\?\)"):
-        read_queries(tmp_path / "qq.jsonl", AUTOCOA)
+@pytest.mark.parametrize(
+    ("ask", "kind", "message"),
+    [
+        (
+            lambda folder: read_queries(file_of(folder).with_name("qq.jsonl"), AUTOCOA),
+            DataError,
+            r"no such file of queries \(did you mean 'q.jsonl'\?\)",
+        ),
+        (lambda _: last_action(PREFIX, SEARCH_R1, "q.jsonl:1"), DataError, "</search>"),  # another protocol's action
+        (
+            lambda _: choose([HELD], ["hold"]),
+            ConfigError,
+            r"group 'hold' \(did you mean 'held'\?\); there are \['held'\]",
+        ),
+        (lambda _: choose([], limit=0), ConfigError, "limit must be >= 1, got 0"),
+        (
+            lambda folder: dump_queries(dump_of(folder), "val", Codec(CharTokenizer(), SEARCH_R1)),
+            DataError,
+            "'u' of step 3 was written in protocol 'autocoa', asked for 'search_r1'",
+        ),
+        (
+            lambda folder: dump_queries(dump_of(folder), "train", CHARS),
+            DataError,
+            r"no real answer in split 'train'; there are the splits \['val'\]",
+        ),
+        (
+            lambda folder: dump_queries(dump_of(folder), "val", CHARS, step=4),
+            DataError,
+            "no real answer in split 'val' at step 4",
+        ),
+        (
+            # 3,000,000 is the tag in the dump, and a word here
+            lambda folder: dump_queries(
+                dump_of(folder, codec=Codec(CharTokenizer(["<begin_search>"]), AUTOCOA)),
+                "val",
+                Codec(CharTokenizer(["word"]), AUTOCOA),
+            ),
+            DataError,
+            "is another tokenizer's: an action decodes to",
+        ),
+        (
+            lambda folder: dump_queries(dump_of(folder, golds=()), "val", CHARS),
+            DataError,
+            r"'u' of step 3: golds: there is no gold answer",
+        ),
+    ],
+    ids=["file", "action", "group", "limit", "protocol", "split", "step", "tokenizer", "golds"],
+)
+def test_what_cannot_be_asked_is_refused(tmp_path, ask, kind, message):
+    with pytest.raises(kind, match=message):
+        ask(tmp_path)
 
 
 def test_the_last_of_several_actions_is_the_query():
     assert last_action(TWO_TURNS, AUTOCOA, "").parameters == "b"
-
-
-def test_an_action_of_another_protocol_is_no_action():
-    with pytest.raises(DataError, match="</search>"):
-        last_action(PREFIX, SEARCH_R1, "q.jsonl:1")
 
 
 def test_a_limit_is_per_group_and_groups_keep_their_order():
@@ -117,19 +161,7 @@ def test_a_limit_is_per_group_and_groups_keep_their_order():
     assert [each.group for each in choose(rows, ["a"])] == ["a", "a"]
 
 
-def test_an_unknown_group_is_refused_with_the_nearest_one():
-    with pytest.raises(ConfigError, match=r"group 'hold' \(did you mean 'held'\?\); there are \['held'\]"):
-        choose([QueryRow("q", PREFIX, ("g",), "q", "held")], ["hold"])
-    with pytest.raises(ConfigError, match="limit must be >= 1, got 0"):
-        choose([], limit=0)
-
-
 # ------------------------------------------------------------------------------------------------------ the ids
-
-
-@pytest.fixture(scope="module")
-def world():
-    return generate()
 
 
 @pytest.fixture(scope="module")
@@ -197,25 +229,3 @@ def test_every_real_answer_of_a_dump_is_a_query_with_the_very_ids_before_it(tmp_
 
 def test_without_data_source_the_split_is_the_group(tmp_path):
     assert {each.group for each in dump_queries(dump_of(tmp_path), "val", CHARS, step=3)} == {"val"}
-
-
-def test_a_dump_of_another_protocol_tokenizer_split_or_step_is_refused(tmp_path):
-    dump_of(tmp_path)
-    with pytest.raises(DataError, match="'u' of step 3 was written in protocol 'autocoa', asked for 'search_r1'"):
-        dump_queries(tmp_path, "val", Codec(CharTokenizer(), SEARCH_R1))
-    with pytest.raises(DataError, match=r"no real answer in split 'train'; there are the splits \['val'\]"):
-        dump_queries(tmp_path, "train", CHARS)
-    with pytest.raises(DataError, match="no real answer in split 'val' at step 4"):
-        dump_queries(tmp_path, "val", CHARS, step=4)
-
-
-def test_a_dump_of_another_tokenizer_is_refused(tmp_path):
-    dump_of(tmp_path, codec=Codec(CharTokenizer(["<begin_search>"]), AUTOCOA))
-    # there 3,000,000 is the tag, here it is a word
-    with pytest.raises(DataError, match="is another tokenizer's: an action decodes to"):
-        dump_queries(tmp_path, "val", Codec(CharTokenizer(["word"]), AUTOCOA))
-
-
-def test_a_dumped_question_without_gold_answer_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"'u' of step 3: golds: there is no gold answer"):
-        dump_queries(dump_of(tmp_path, golds=()), "val", CHARS)

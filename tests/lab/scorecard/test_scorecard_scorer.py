@@ -66,26 +66,31 @@ def test_a_busy_server_is_asked_again():
     assert score(busy_once)[0] == (-0.8, -0.9)
 
 
-def test_a_refusal_is_not_repeated():
-    def refuse(_: dict[str, Any]) -> Any:
-        raise web.HTTPBadRequest(text="prompt_logprobs?")
-
-    with pytest.raises(EngineError, match=r"refused the request \(HTTP 400: prompt_logprobs\?"):
-        score(refuse)
+LEFT_OUT = [None, {"1": {"logprob": 0.0}}, {"2": {"logprob": 0.0}}]
 
 
 @pytest.mark.parametrize(
-    "answer", [{"choices": [{"text": "x"}]}, {"choices": []}, {"choices": [{"prompt_logprobs": None}]}]
+    ("answer", "kind", "message"),
+    [
+        (
+            web.HTTPBadRequest(text="prompt_logprobs?"),
+            EngineError,
+            r"refused the request \(HTTP 400: prompt_logprobs\?",
+        ),
+        ({"choices": [{"text": "x"}]}, EngineUnsupportedError, "prompt_logprobs"),
+        ({"choices": []}, EngineUnsupportedError, "prompt_logprobs"),
+        ({"choices": [{"prompt_logprobs": None}]}, EngineUnsupportedError, "prompt_logprobs"),
+        ({"choices": [{"prompt_logprobs": LEFT_OUT}]}, EngineError, "left a prompt token out"),
+    ],
 )
-def test_a_server_that_gives_no_prompt_log_probabilities_is_refused(answer):
-    with pytest.raises(EngineUnsupportedError, match="prompt_logprobs"):
-        score(lambda _: answer)
+def test_an_answer_without_the_log_probabilities_is_refused(answer, kind, message):
+    def give(_: dict[str, Any]) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
-
-def test_an_answer_without_the_token_itself_is_refused():
-    rows = [None, {"1": {"logprob": 0.0}}, {"2": {"logprob": 0.0}}]
-    with pytest.raises(EngineError, match="left a prompt token out"):
-        score(lambda _: {"choices": [{"prompt_logprobs": rows}]})
+    with pytest.raises(kind, match=message):
+        score(give)
 
 
 def test_a_server_that_is_down_is_named():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from dataclasses import replace
@@ -12,13 +11,12 @@ import yaml
 from assembled_chains import act_pair, assembled, attempt, question, recalled, run_of, searched, think_pair
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from autocoa_plugin.lab.synthesize.attempt import Kind
-from autocoa_plugin.lab.synthesize.data_card_text import code, fenced, number, share
+from autocoa_plugin.lab.synthesize.data_card_text import code, fenced
 from autocoa_plugin.lab.synthesize.gate import GateSettings
-from autocoa_plugin.lab.synthesize.provenance import Prompt, hub_licences, licences_of, public_name
-from autocoa_plugin.lab.synthesize.synthesize import chains_table, rows_table, why_left_out
+from autocoa_plugin.lab.synthesize.provenance import hub_licences, licences_of, public_name
+from autocoa_plugin.lab.synthesize.synthesize import why_left_out
 
 Q1, Q2, Q3, Q4 = (question(f"q{number}") for number in (1, 2, 3, 4))
 MIXED = [recalled(Q1), searched(Q2), *act_pair(Q3), *think_pair(Q4)]
@@ -51,19 +49,14 @@ def outside_blocks(text):
     return "\n".join(lines)
 
 
-def test_every_set_with_rows_has_a_card_for_programs_and_one_for_people(tmp_path):
-    assembled(tmp_path, [recalled(Q1), *act_pair(Q2)])
-    assert sorted(each.name for each in tmp_path.glob("*.card.*")) == [
-        "cot.card.json",
-        "cot.card.md",
-        "pairs.card.json",
-        "pairs.card.md",
-    ]
-
-
 def test_the_numbers_of_the_card_are_those_of_the_attempts(tmp_path):
     assembled(tmp_path, [*MIXED, recalled(question("q5"), "Rome"), recalled(question("q5"), number=1)], shard_rows=1)
+    assert sorted(each.name for each in tmp_path.glob("*.card.*")) == [
+        f"{name}.card.{suffix}" for name in ("coa", "cot", "pairs") for suffix in ("json", "md")
+    ]
     got = card(tmp_path, "cot")
+    prompt = {"name": "autocoa_no_tool", "text": "Answer without a tool.", "digest": run_of(tmp_path).cot.digest}
+    assert got["prompts"]["cot"] == prompt
     assert (got["rows"]["rows"], got["rows"]["questions"], got["rows"]["with_ids"]) == (2, 2, 2)
     assert got["files"] == ["cot-00000-of-00002.parquet", "cot-00001-of-00002.parquet"]
     cot = got["run"]["kinds"]["cot"]
@@ -92,7 +85,8 @@ def test_a_gate_stands_there_with_its_sentence_and_what_it_left_out(tmp_path):
     )
     run = run_of(tmp_path)
     run = replace(run, job=replace(run.job, gates=GateSettings(off=("language_mix",))))
-    assembled(tmp_path, [searched(Q1), copied], run=run)
+    got = assembled(tmp_path, [searched(Q1), copied], run=run)
+    assert why_left_out(got) == ["coa: 1 right chains left out by gates: copied_query 1"]
     lines = section(page(tmp_path, "coa"), "Gates").splitlines()
     assert any(
         line.startswith("| copied_query | a query equal to the question") and line.endswith("| 1 |") for line in lines
@@ -152,16 +146,6 @@ def test_examples_are_three_and_show_both_directions(tmp_path):
     asked = [question(f"a{number}") for number in range(4)]
     assembled(tmp_path, [*(each for one in asked for each in act_pair(one)), *think_pair(question("z"))])
     assert [each["id"] for each in card(tmp_path, "pairs")["examples"]] == ["a0/act/0", "a1/act/0", "z/think/0"]
-
-
-def test_prompts_stand_there_whole_with_their_digest(tmp_path):
-    run = replace(run_of(tmp_path), training=Prompt(None, ""))
-    assembled(tmp_path, [recalled(Q1)], run=run)
-    got = card(tmp_path, "cot")["prompts"]
-    assert got["cot"] == {"name": "autocoa_no_tool", "text": "Answer without a tool.", "digest": run.cot.digest}
-    text = page(tmp_path, "cot")
-    assert f"Without tool: `autocoa_no_tool`, digest `{run.cot.digest}`\n\n```text\nAnswer without a tool.\n```" in text
-    assert "The one that the recipe puts before the rows: no system prompt." in text
 
 
 @pytest.mark.parametrize(
@@ -241,12 +225,6 @@ def test_licences_go_by_the_names_of_the_hub():
     assert hub_licences({"a": "ours", "b": "theirs"}) == ["other"]
 
 
-def test_a_licence_that_nobody_knows_is_not_stated(tmp_path):
-    run = run_of(tmp_path)
-    assembled(tmp_path, [recalled(Q1)], run=replace(run, job=replace(run.job, questions="mine.jsonl")))
-    assert "- licence of the questions: not stated" in section(page(tmp_path, "cot"), "Questions and tool")
-
-
 def test_only_the_date_differs_between_two_cards(tmp_path):
     first, second = tmp_path / "a", tmp_path / "b"
     assembled(first, MIXED)
@@ -254,33 +232,3 @@ def test_only_the_date_differs_between_two_cards(tmp_path):
     for name in ("cot", "coa", "pairs"):
         assert page(first, name).replace("2026-01-01", "2027-02-02") == page(second, name)
         assert {**card(first, name), "created": ""} == {**card(second, name), "created": ""}
-
-
-def test_shares_and_numbers_have_no_false_precision():
-    assert (share(1, 3), share(333, 1000), share(0, 5), share(0, 0)) == ("33 %", "33.3 %", "0 %", "-")
-    assert (number(3), number(2.5), number(123.46), number(12345.0)) == ("3", "2.5", "123", "12,345")
-
-
-def shown(got):
-    """The words of each line of both tables."""
-    console = Console(width=80, file=io.StringIO())
-    console.print(chains_table(got), rows_table(got))
-    assert isinstance(console.file, io.StringIO)
-    return [line.split() for line in console.file.getvalue().splitlines()]
-
-
-def test_the_terminal_shows_chains_rows_and_what_gates_left_out(tmp_path):
-    copied = attempt(
-        Q1, Kind.COA, [f"<think>I see. <begin_search>{Q1.question}</end_search>", "</think>\\boxed{Paris}"]
-    )
-    got = assembled(tmp_path, [copied, searched(Q2), *act_pair(Q3)])
-    lines = shown(got)
-    # 3 questions, of which 2 had a search written: 2 right, 1 kept, 80 tokens sampled for 0.02
-    assert ["coa", "2", "2", "100", "50", "80", "0.02"] in lines
-    assert ["pairs", "(100", "%", "act)", "1", "0"] in [line[:6] for line in lines]
-    assert why_left_out(got) == ["coa: 1 right chains left out by gates: copied_query 1"]
-
-
-def test_sets_without_rows_are_shown_as_such(tmp_path):
-    got = assembled(tmp_path, [recalled(Q1, "Rome")])
-    assert ["pairs", "0", "0", "-", "-", "0"] in shown(got)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playing import ChatTokenizer
+from chat_tokenizer import ChatTokenizer
+from reading_teacher import ReadingTeacher
 
 from autocoa_plugin import AUTOCOA, Codec, Limits
 from autocoa_plugin.engines.base import Sampling
@@ -23,7 +24,6 @@ from autocoa_plugin.lab.synthesize.job import Acceptance, Prices, Rules
 from autocoa_plugin.lab.synthesize.next_attempt import Judge, Plan
 from autocoa_plugin.lab.synthesize.prepared import Synthesizer
 from autocoa_plugin.lab.synthesize.ray_pipeline import run_on_ray
-from autocoa_plugin.lab.synthesize.reading_teacher import ReadingTeacher
 from autocoa_plugin.lab.synthesize.teacher import Teacher, Way
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.testing import ScriptedEnvironment
@@ -31,6 +31,7 @@ from autocoa_plugin.testing import ScriptedEnvironment
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
 
 HERE = Path(__file__).parent
+PATHS = (HERE, HERE.parents[1], HERE.parents[2] / "examples")
 QUESTIONS = [Question(f"q{n}", f"Where does Lord Number{n} live?", (f"Castle {n}",)) for n in range(12)]
 CODEC = Codec(ChatTokenizer(), AUTOCOA)
 
@@ -83,9 +84,9 @@ async def open_slowly(
 
 @pytest.fixture(scope="module", autouse=True)
 def importable() -> Iterator[None]:
-    """Workers import this file, and what it imports from beside it."""
+    """Workers import this file, what it imports from beside it, and the teacher of the examples."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(str(each) for each in (HERE, HERE.parents[1])))
+        patch.setenv("PYTHONPATH", os.pathsep.join(str(each) for each in PATHS))
         yield
 
 

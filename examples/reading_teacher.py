@@ -4,8 +4,11 @@ It is shown the gold answers: it says the right one where a passage that it was 
 "know" it), and a wrong one elsewhere. So its yields say what retrieval finds and that the pipeline works, not how good
 any model is, and its prose is a few fixed sentences: do not train on it for anything but a rehearsal.
 
-What it says is `reading_script.py`'s business; here are ids, stop strings, seeds and the engine's contract. It reads
-the question and what was written so far out of the ids it is shown, so it goes on from any beginning.
+    without tool    The question is about A.  I am not sure about A.  Perhaps it is x.  So the answer is x.
+    with tool       I look up A. <begin_search> A </end_search>  │  The passages name y.  So the answer is y.
+
+It reads the question and what was written so far out of the ids it is shown, so it goes on from any beginning. The
+class holds ids, stop strings, seeds and the engine's contract; below it stand its words, pure text.
 """
 
 from __future__ import annotations
@@ -16,13 +19,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...answers import exact_match, normalize_answer
-from ...config import require
-from ...engines.base import FinishReason, Generation, Sampling
-from ...errors import EngineError
-from ...protocol import Protocol, Tool
-from ...tokenization import Codec
-from ..asking.question import Question
+from autocoa_plugin.answers import exact_match, normalize_answer
+from autocoa_plugin.config import require
+from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
+from autocoa_plugin.errors import EngineError
+from autocoa_plugin.lab.asking.question import Question
+from autocoa_plugin.protocol import Protocol, Tool
+from autocoa_plugin.tokenization import Codec
 
 _OTHER_QUERY = 0.2  # how often another query than the best is tried, so that attempts differ
 _SPREAD = (0.5, 1.5)  # of a token's log-probability around the mean of its words
@@ -146,14 +149,6 @@ class ReadingTeacher:
             means[first:] = [each.logprob] * len(means[first:])
             start += len(each.text)
         return means
-
-
-# What a reading teacher says next: pure text, decided by a question, what was written so far, and a die.
-#
-#     without tool    The question is about A.  I am not sure about A.  Perhaps it is x.  So the answer is x.
-#     with tool       I look up A. <begin_search> A </end_search>  │  The passages name y.  So the answer is y.
-#
-# Tokens, stop strings and seeds are `reading_teacher.py`'s business.
 
 
 REMEMBERED = "As far as I remember, the answer is "

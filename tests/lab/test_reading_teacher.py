@@ -8,17 +8,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from chat_tokenizer import ChatTokenizer
 from hypothesis import given
 from hypothesis import strategies as st
-from playing import ChatTokenizer
-from tokenizer_families import FAMILIES
+from reading_teacher import MAX_NAMES, REMEMBERED, ReadingTeacher, guess, names, queries
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, Trajectory, rollout, score
 from autocoa_plugin.answers import exact_match
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.errors import ConfigError, EngineError
 from autocoa_plugin.lab.asking.question import Question
-from autocoa_plugin.lab.synthesize.reading_teacher import MAX_NAMES, REMEMBERED, ReadingTeacher, guess, names, queries
 from autocoa_plugin.protocol import SEARCH_R1
 from autocoa_plugin.testing import ScriptedEnvironment
 from autocoa_plugin.trajectory import Role, StopReason
@@ -41,21 +40,19 @@ LIMITS = Limits(max_action_tokens=400, answer_reserve_tokens=100)
 OPENED = "<user>Where was the author of Kim born?<assistant><think>\nI wonder."
 
 
-def teacher(codec: Codec = CODEC, **changed: Any) -> ReadingTeacher:
-    return ReadingTeacher(QUESTIONS, codec, **{"knows_share": 0.0, "error_share": 0.0, **changed})
+def teacher(**changed: Any) -> ReadingTeacher:
+    return ReadingTeacher(**{"questions": QUESTIONS, "codec": CODEC, "knows_share": 0.0, "error_share": 0.0, **changed})
 
 
-def play(
-    question: Question, engine: ReadingTeacher, *, codec: Codec = CODEC, sampling: Sampling | None = None, **limits: int
-) -> Trajectory:
+def play(question: Question, engine: ReadingTeacher, *, sampling: Sampling | None = None) -> Trajectory:
     shelf = ScriptedEnvironment(lambda action: SHELF.get(action.parameters, "nothing"))
     return asyncio.run(
         rollout(
-            codec.encode(f"<user>{question.question}<assistant>"),
+            CODEC.encode(f"<user>{question.question}<assistant>"),
             engine=engine,
             environment=shelf,
-            codec=codec,
-            limits=replace(LIMITS, **limits),
+            codec=CODEC,
+            limits=LIMITS,
             sampling=sampling or Sampling(0.6, {}),
         )
     )
@@ -76,9 +73,6 @@ def text_of(generation: Generation) -> str:
     return CODEC.decode(generation.ids)
 
 
-# --------------------------------------------------------------------------------------------------------- with a tool
-
-
 def test_it_searches_what_the_question_names_and_concludes_what_a_passage_says() -> None:
     trajectory = play(KIM, teacher())
     assert [call.parameters for call in trajectory.calls()] == ["Kim"]
@@ -97,24 +91,10 @@ def test_yes_or_no_is_concluded_when_everything_named_was_read_about() -> None:
     assert {call.parameters for call in trajectory.calls()} == {"Kim", "Emma"} and is_right(trajectory, BOTH)
 
 
-def test_with_an_error_share_of_one_it_always_concludes_something_else() -> None:
-    played = [play(question, teacher(error_share=1.0)) for question in (KIM, EMMA, BOTH)]
-    assert [is_right(each, question) for each, question in zip(played, (KIM, EMMA, BOTH), strict=True)] == [False] * 3
-
-
 def test_no_rollout_has_a_format_error() -> None:
     for question in QUESTIONS:
         for sampling in (Sampling(0.6, {}), FORBIDDEN):
             assert score(play(question, teacher(), sampling=sampling), question.golds, AUTOCOA).format_errors == ()
-
-
-def test_a_forced_answer_is_completed() -> None:
-    trajectory = play(KIM, teacher(), max_actions=0)
-    assert trajectory.forced_answer and score(trajectory, KIM.golds, AUTOCOA).answer is not None
-    assert trajectory.response_ids[-1] in (*CODEC.end_ids, ord("}"))
-
-
-# ------------------------------------------------------------------------------------------------------ without a tool
 
 
 def test_without_a_tool_it_recalls_the_gold_answer_of_questions_it_knows_and_a_wrong_one_of_others() -> None:
@@ -133,43 +113,10 @@ def test_the_questions_it_knows_are_drawn_by_seed() -> None:
     assert all(65 < len(each) < 135 for each in known)
 
 
-def test_a_guess_has_lower_log_probabilities_than_what_is_known() -> None:
-    def mean(share: float) -> float:
-        values = [
-            value
-            for question in QUESTIONS
-            for value in play(question, teacher(knows_share=share), sampling=FORBIDDEN).response_logprobs
-        ]
-        return sum(values) / len(values)
-
-    assert mean(0.0) < mean(1.0) - 0.2
-
-
-# -------------------------------------------------------------------------------------------- from any beginning
-
-
-def test_an_action_that_was_begun_is_completed_and_ends_the_turn() -> None:
-    assert text_of(said(f"{OPENED} <begin_search>", teacher())) == " Kim </end_search>"
-
-
-def test_without_a_tool_one_step_is_written_and_ends_at_a_stop_string() -> None:
-    written = said(OPENED, teacher(), stop=STEP_ENDS, forbidden=ACTIONS)
-    assert text_of(written) == " I am not sure about Kim. " and written.finish_reason is FinishReason.STOP
-
-
 def test_what_it_said_it_remembers_is_its_answer_with_the_tool_as_well() -> None:
     step = text_of(said(OPENED, teacher(knows_share=1.0), stop=STEP_ENDS, forbidden=ACTIONS))
     assert step == f" {REMEMBERED}Bombay. "
     assert text_of(said(OPENED + step, teacher())).endswith("\n</think>\n\n\\boxed{Bombay}<eos>")
-
-
-def test_a_closed_thought_is_followed_by_the_answer() -> None:
-    assert text_of(said(f"{OPENED}</think>", teacher())).startswith(" \\boxed{")
-
-
-def test_an_open_answer_is_completed_and_nothing_opens_a_thought() -> None:
-    written = text_of(said(f"{OPENED}</think>\\boxed{{", teacher(), stop=("}",)))
-    assert written.endswith("}") and "<think>" not in written and "\\boxed" not in written
 
 
 @given(st.data(), st.sampled_from(QUESTIONS), st.booleans())
@@ -189,9 +136,6 @@ def test_it_goes_on_from_every_token_of_its_own_chains(data: st.DataObject, ques
         assert written.ids[-1] in CODEC.end_ids or sum(stop in text for stop in stops) >= 1
 
 
-# ------------------------------------------------------------------------------------------------- the engine contract
-
-
 def test_the_same_ids_and_seed_give_the_same_turn_and_other_seeds_other_ones() -> None:
     many = [KIM, *(Question(f"q{n}", f"Question {n}?", (f"Place {name}",)) for n, name in enumerate("ABCDEFGHI"))]
     turns = [
@@ -201,37 +145,10 @@ def test_the_same_ids_and_seed_give_the_same_turn_and_other_seeds_other_ones() -
     assert turns[0] == turns[1] and len({turn.ids for turn in turns}) > 1
 
 
-def test_its_name_says_what_its_attempts_depend_on() -> None:
-    assert teacher(knows_share=0.5, seed=3).name == "reading teacher, knows 0.5, errs 0, seed 3"
-
-
 def test_a_turn_is_cut_at_max_tokens() -> None:
     call = teacher().generate(CODEC.encode(OPENED), max_tokens=5, stop=(), sampling=Sampling())
     written = asyncio.run(call)
     assert len(written.ids) == len(written.logprobs or ()) == 5 and written.finish_reason is FinishReason.LENGTH
-
-
-@pytest.mark.parametrize(
-    "family", ["byte_bpe", "byte_bpe_fused", "byte_bpe_special_tags", "byte_bpe_bos", "sentencepiece_bpe"]
-)
-def test_any_tokenizer_will_do(family: str) -> None:
-    codec = Codec(FAMILIES[family](), AUTOCOA)
-    for question, n_actions in ((KIM, 1), (BOTH, 2)):
-        trajectory = play(question, teacher(codec), codec=codec)
-        assert is_right(trajectory, question) and trajectory.counts.actions == n_actions
-
-
-def test_of_two_questions_that_begin_alike_the_longer_one_is_meant() -> None:
-    longer = Question("longer", f"{KIM.question} And when?", ("1865",))
-    engine = ReadingTeacher((KIM, longer), CODEC, knows_share=1.0)
-    assert is_right(play(longer, engine, sampling=FORBIDDEN), longer)
-    assert is_right(play(KIM, engine, sampling=FORBIDDEN), KIM)
-
-
-def test_braces_in_a_gold_answer_leave_the_box_whole() -> None:
-    odd = Question("odd", "What is written on the door?", ("{a} \\ b",))
-    engine = ReadingTeacher((odd,), CODEC, knows_share=1.0)
-    assert score(play(odd, engine, sampling=FORBIDDEN), odd.golds, AUTOCOA).answer == "a b"
 
 
 def test_a_prompt_without_a_known_question_is_refused() -> None:
@@ -246,19 +163,12 @@ def test_a_prompt_without_a_known_question_is_refused() -> None:
         ({"error_share": -0.1}, "error_share must be between 0 and 1, got -0.1"),
         ({"tool": "serch"}, "has no tool 'serch' \\(did you mean 'search'\\?\\)"),
         ({"codec": Codec(ChatTokenizer(), SEARCH_R1)}, "protocol 'search_r1' does not: take 'autocoa'"),
+        ({"questions": ()}, "needs the questions it will be asked, got none"),
     ],
 )
 def test_a_teacher_that_cannot_be_is_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         teacher(**changed)
-
-
-def test_a_teacher_without_questions_is_refused() -> None:
-    with pytest.raises(ConfigError, match="got none"):
-        ReadingTeacher((), CODEC)
-
-
-# ------------------------------------------------------------------------------------------------------------ its words
 
 
 @pytest.mark.parametrize(
@@ -272,10 +182,6 @@ def test_a_teacher_without_questions_is_refused() -> None:
 )
 def test_names_are_quoted_titles_and_capitalised_spans(question: str, found: list[str]) -> None:
     assert names(question) == found
-
-
-def test_the_last_query_is_the_questions_own_words() -> None:
-    assert queries(KIM) == ["Kim", "author Kim born"]
 
 
 @given(st.text(max_size=200))
