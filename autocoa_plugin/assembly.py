@@ -72,7 +72,7 @@ TOOLS: Mapping[str, Callable[[Settings, Budget | None], Environment]] = {
 
 def build_search(settings: SearchSettings) -> SearchEnvironment:
     """Build the search environment with its cache."""
-    from .retrieval.cache import CachedRetriever
+    from .retrieval.base import CachedRetriever
 
     retriever = CachedRetriever(build_retriever(settings), max_entries=settings.cache_size)
     return SearchEnvironment(retriever, top_k=settings.top_k, price=settings.price_per_1000 / 1000)

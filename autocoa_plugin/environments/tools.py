@@ -45,7 +45,7 @@ class Toolbox:
 
 
 class CountingRetriever(Protocol):
-    """A retriever that says whether each answer came from its cache (`retrieval.cache.CachedRetriever`)."""
+    """A retriever that says whether each answer came from its cache (`retrieval.base.CachedRetriever`)."""
 
     async def search_counted(self, queries: Sequence[str], top_k: int) -> Sequence[tuple[list[Document], bool]]:
         """Return (documents, True when no call was made for them) for each query."""

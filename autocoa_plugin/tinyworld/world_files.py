@@ -141,7 +141,7 @@ def open_environment(files: Files, top_k: int = 1) -> Environment:
 def open_teacher_environment(files: Files) -> DistractingSearch:
     """The same search tool with one document per query, and distractions where a plan asks for them."""
     from ..assembly import build_retriever
-    from ..retrieval.cache import CachedRetriever
+    from ..retrieval.base import CachedRetriever
 
     return DistractingSearch(CachedRetriever(build_retriever(_search_settings(files, 1))))
 

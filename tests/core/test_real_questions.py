@@ -20,7 +20,7 @@ from tokenizer_families import FAMILIES
 from autocoa_plugin import AUTOCOA, Codec, Limits, Role, Trajectory, rollout, score
 from autocoa_plugin.environments.tools import SearchEnvironment
 from autocoa_plugin.protocol import neutralise, tag_pattern
-from autocoa_plugin.retrieval.cache import CachedRetriever
+from autocoa_plugin.retrieval.base import CachedRetriever
 from autocoa_plugin.retrieval.index_build import open_or_build
 from autocoa_plugin.testing import ScriptedEngine
 

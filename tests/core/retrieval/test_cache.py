@@ -8,7 +8,7 @@ import pytest
 from passages import CountingRetriever
 
 from autocoa_plugin.errors import ConfigError, ToolUnavailableError
-from autocoa_plugin.retrieval.cache import CacheCounts, CachedRetriever
+from autocoa_plugin.retrieval.base import CacheCounts, CachedRetriever
 
 
 def hits(cache: CachedRetriever, *queries: str, top_k: int = 3) -> list[bool]:
