@@ -28,7 +28,9 @@ from transformers import PreTrainedTokenizerFast
 
 from autocoa_plugin import AUTOCOA, Codec
 from autocoa_plugin.lab.asking.methods import apply_method, get_method
-from autocoa_plugin.lab.asking.questions import read_questions
+from autocoa_plugin.lab.asking.model import Model
+from autocoa_plugin.lab.asking.questions import QuestionSource, read_questions
+from autocoa_plugin.lab.asking.world import World
 from autocoa_plugin.lab.synthesize.job import Output, Rules, SynthesisJob
 from autocoa_plugin.lab.synthesize.synthesize import show, synthesize
 from autocoa_plugin.settings import SearchSettings, Settings
@@ -79,11 +81,11 @@ def main(folder: Path, questions: Path, corpus: Path, licence: str | None = None
     settings = Settings(search=SearchSettings(corpus=str(corpus), index_dir=str(folder / "index")))
     teacher = ReadingTeacher(read_questions(str(questions)), Codec(tokenizer, AUTOCOA))
     job = SynthesisJob(
-        questions=str(questions),
-        model=teacher.name,
-        folder=folder / "data",
-        cot=apply_method(settings, get_method("model_only")),
-        coa=apply_method(settings, get_method("autocoa")),
+        QuestionSource(str(questions)),
+        Model(teacher.name),
+        folder / "data",
+        cot=World(apply_method(settings, get_method("model_only")), "model_only"),
+        coa=World(apply_method(settings, get_method("autocoa"))),
         rules=Rules(asked="both"),
         output=Output(licence=licence),
     )

@@ -20,7 +20,7 @@ from rich.console import Console
 from ..lab.asking.world import read_settings
 from ..lab.explore.explore import ExploreJob, write_explorer
 from ..lab.report.cli import write_report
-from ..lab.scorecard.job import job_of, judge_model
+from ..lab.scorecard.job import job_of, judge_model, model_to_judge
 from ..lab.scorecard.scorecard import ScoreCard, read_cards, save_cards
 from .base_model import BuildConfig
 from .demo_methods import DemoOptions, Judgement, Method, Trainings, judge, methods_table, results_of, summary_lines
@@ -164,7 +164,7 @@ def judge_world_models(methods: Sequence[Method], files: Files, path: Path) -> l
         return read_cards(path)
     job = job_of(read_settings([files.settings]))
     real = job.build_real()
-    judged = [asyncio.run(judge_model(str(each.model), job, real)).card for each in methods]
+    judged = [asyncio.run(judge_model(model_to_judge(str(each.model)), job, real)).card for each in methods]
     cards = [replace(card, model=each.name) for card, each in zip(judged, methods, strict=True)]
     save_cards(cards, path)
     return cards

@@ -16,6 +16,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..config import require
+from ..lab.asking.model import Model
+from ..lab.asking.questions import QuestionSource
 from ..lab.asking.world import build_world, read_settings
 from ..lab.evaluate.evaluate import evaluate
 from ..lab.evaluate.job import EvaluationJob
@@ -159,16 +161,12 @@ def judge(method: Method, files: Files, folder: Path) -> Judgement:
 
 
 def _job(method: Method, files: Files, results: Path) -> EvaluationJob:
-    world = build_world(method.asked_as, file=read_settings([files.settings]))
     return EvaluationJob(
-        questions=str(files.val),
-        model=str(method.model),
-        folder=results,
-        settings=world.settings,
-        method=world.method,
+        QuestionSource(str(files.val)),
+        Model(str(method.model), engine="transformers", concurrency=_CONCURRENCY),
+        build_world(method.asked_as, file=read_settings([files.settings])),
+        results,
         name=method.name,
-        engine="transformers",
-        concurrency=_CONCURRENCY,
         training=method.training,
     )
 

@@ -1,132 +1,174 @@
-"""Where the engine of a job comes from: a server that runs, a vLLM server of our own, or the model in this process.
+"""The language model that is asked: a server that runs, a vLLM server of our own, or the model in this process.
 
-kind = engine_kind(job)
-with served(job, kind, ...) as url:                vLLM is started here and ended with the block
-    async with open_engine(job, kind, url) as engine: ...
+with served(model, ...) as url:                     vLLM is started here and ended with the block
+    async with open_engine(model, url) as engine: ...
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import importlib.util
 import json
 import os
+import shlex
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
+from ...config import require
 from ...engines.base import Engine
-from ...engines.model_folder import load_tokenizer
-from ...errors import ConfigError
+from ...engines.model_folder import check_model_folder, load_tokenizer
+from ...errors import ConfigError, EngineError
+from ...runs.identity import model_fingerprint
+from ...tokenization import fingerprint as tokenizer_fingerprint
 
-EngineName = Literal["auto", "vllm", "transformers"]
-Kind = Literal["server", "vllm", "transformers"]
+EngineName = Literal["auto", "vllm", "transformers", "own"]
+Kind = Literal["server", "vllm", "transformers", "own"]
 API_KEY = "AUTOCOA_SERVER_API_KEY"
 """The environment variable that holds the key of `--server`, where it wants one."""
+# how trainers call the last folders of a checkpoint
+_NAMELESS, _STEP = ("model", "huggingface", "actor", "checkpoint", "checkpoints"), "global_step_"
 
 
-class ModelJob(Protocol):
-    """What a job says of the model it asks, as `job.EvaluationJob` documents it."""
+@dataclass(frozen=True)
+class Model:
+    """Which model is asked, and where it runs.
 
-    @property
-    def model(self) -> str: ...
-
-    @property
-    def server(self) -> str | None: ...
-
-    @property
-    def served_model(self) -> str | None: ...
-
-    @property
-    def engine(self) -> EngineName: ...
-
-    @property
-    def vllm_options(self) -> tuple[str, ...]: ...
-
-    @property
-    def concurrency(self) -> int: ...
-
-    @property
-    def check_tokenizer(self) -> Callable[[Any, str], None] | None: ...
-
-
-def engine_kind(job: ModelJob) -> Kind:
-    """Choose the engine; "auto" is vLLM where it is installed and a CUDA device is there, else transformers.
-
-    Raises `ConfigError` when vLLM is asked for and not installed.
+    `path` is a model's folder; with `server`, an OpenAI-compatible one with token ids, the folder or name of its
+    tokenizer. `served_model` names the model there (None: the only one). `engine` says what runs a folder: "auto" is
+    vLLM where it is installed and a CUDA device is there, else transformers; "own" is an engine that the caller brings,
+    and `path` only a name. `concurrency` is how many rollouts it is asked for at a time. Raises `ConfigError` for what
+    contradicts itself.
     """
-    if job.server is not None:
-        return "server"
-    has_vllm = importlib.util.find_spec("vllm") is not None
-    if job.engine == "vllm" and not has_vllm:
-        raise ConfigError("engine=vllm needs vLLM: pip install 'autocoa-plugin[gpu]', or engine=transformers")
-    if job.engine == "auto":
-        return "vllm" if has_vllm and _has_cuda() else "transformers"
-    return job.engine
 
+    path: str
+    server: str | None = None
+    served_model: str | None = None
+    engine: EngineName = "auto"
+    vllm_options: tuple[str, ...] = ()
+    concurrency: int = 64
 
-def job_tokenizer(job: ModelJob) -> Any:
-    """Load the tokenizer of a job's model; raises `ConfigError` or `TokenizerError`."""
-    tokenizer = load_tokenizer(Path(job.model))
-    if job.check_tokenizer:
-        job.check_tokenizer(tokenizer, job.model)
-    return tokenizer
+    def __post_init__(self) -> None:
+        is_served = self.server is not None
+        require(self.concurrency >= 1, f"concurrency must be >= 1, got {self.concurrency}")
+        require(not is_served or self.engine == "auto", f"engine={self.engine} is for a model without server: drop one")
+        require(is_served or self.served_model is None, "served_model names a model of server: give both")
 
+    def check(self) -> None:
+        """Refuse an engine that is not installed and a folder without model, naming the nearest: `ConfigError`."""
+        if self.kind in ("vllm", "transformers"):
+            check_model_folder(Path(self.path))
 
-def end_ids(job: ModelJob) -> tuple[int, ...]:
-    """The end-of-sequence ids of generation_config.json: chat models end their turn with more than the tokenizer's."""
-    path = Path(job.model) / "generation_config.json"
-    found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
-    return () if found is None else tuple(found) if isinstance(found, list) else (found,)
+    def brought(self) -> Model:
+        """This model with an engine that the caller brings."""
+        return replace(self, server=None, served_model=None, engine="own")
 
+    @property
+    def kind(self) -> Kind:
+        """What runs the model; raises `ConfigError` when vLLM is asked for and not installed."""
+        if self.server is not None:
+            return "server"
+        has_vllm = importlib.util.find_spec("vllm") is not None
+        if self.engine == "vllm" and not has_vllm:
+            raise ConfigError("engine=vllm needs vLLM: pip install 'autocoa-plugin[gpu]', or engine=transformers")
+        if self.engine == "auto":
+            return "vllm" if has_vllm and _has_cuda() else "transformers"
+        return self.engine
 
-async def ask_served_model(job: ModelJob) -> str:
-    """Ask the job's server under which name it serves the model; raises `EngineError`."""
-    async with open_engine(job, "server", job.server) as engine:
-        return engine.model
+    @property
+    def name(self) -> str:
+        """The last part of the path that says something: "runs/sft1-sft2/model" is sft1-sft2."""
+        parts = [part for part in Path(self.path).parts if part not in _NAMELESS and not part.startswith(_STEP)]
+        return parts[-1] if parts else self.path
+
+    def tokenizer(self) -> Any:
+        """Load the model's tokenizer; raises `ConfigError` where there is none."""
+        return load_tokenizer(Path(self.path))
+
+    def end_ids(self) -> tuple[int, ...]:
+        """The end-of-sequence ids of generation_config.json: chat models end a turn with more than the tokenizer's."""
+        path = Path(self.path) / "generation_config.json"
+        found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+        return () if found is None else tuple(found) if isinstance(found, list) else (found,)
+
+    def served_name(self, stored: str | None) -> str | None:
+        """Ask the server under which name it serves the model; None without a server.
+
+        `stored` is the name to go by when the server cannot be reached; None: raise `EngineError` then.
+        """
+        if self.server is None:
+            return None
+        try:
+            return asyncio.run(_ask_name(self))
+        except EngineError:
+            if stored is None:
+                raise
+            return stored
+
+    def identity(self, tokenizer: Any, served_name: str | None) -> dict[str, Any]:
+        """Name what numbers depend on: a served model goes by its name there, a folder by its content.
+
+        Raises `OSError` when the folder cannot be read.
+        """
+        name = self.path if self.engine == "own" else served_name
+        content = model_fingerprint(self.path) if name is None else name
+        return {"content": content, "tokenizer": tokenizer_fingerprint(tokenizer), "engine": self.kind}
+
+    def about(self) -> dict[str, Any]:
+        """What run.json says of the model beside its identity, JSON-ready."""
+        return {"model": self.path, "tokenizer": self.path, "server": self.server, "engine": self.kind}
 
 
 @contextmanager
-def served(job: ModelJob, kind: Kind, log: Path, report: Callable[[float, str], object]) -> Iterator[str | None]:
+def served(model: Model, log: Path, report: Callable[[float, str], object]) -> Iterator[str | None]:
     """Yield the URL of the server to ask, None where the model runs in this process; `report` as in `vllm_server`."""
-    if kind != "vllm":
-        yield job.server
+    if model.kind != "vllm":
+        yield model.server
         return
     from ...runs.process import sigterm_interrupts
     from ...runs.vllm_server import vllm_server
 
     with (
         sigterm_interrupts(),
-        vllm_server(job.model, log=log, options=job.vllm_options, on_cpu=not _has_cuda(), report=report) as url,
+        vllm_server(model.path, log=log, options=model.vllm_options, on_cpu=not _has_cuda(), report=report) as url,
     ):
         yield url
 
 
 @asynccontextmanager
-async def open_engine(job: ModelJob, kind: Kind, url: str | None, **patience: Any) -> AsyncIterator[Any]:
-    """Open the engine for the running event loop, and close it; `patience` are options of a server's engine.
+async def open_engine(model: Model, url: str | None, **patience: Any) -> AsyncIterator[Any]:
+    """Open the engine at a URL (None: in this process) for the running event loop, and close it.
 
-    Raises `ConfigError` for a folder without model, `EngineError` for a server that cannot be reached.
+    `patience` are options of a server's engine. Raises `ConfigError` for a folder without model, `EngineError` for a
+    server that cannot be reached.
     """
-    if kind == "transformers":
-        yield load_local(job)
+    if url is None:
+        yield _load(model)
         return
     from ...engines.openai_server import OpenAIServerEngine
 
-    options = {"api_key": os.environ.get(API_KEY), "max_in_flight": job.concurrency, **patience}
-    async with await OpenAIServerEngine.connect(str(url), job.served_model, **options) as engine:
+    options = {"api_key": os.environ.get(API_KEY), "max_in_flight": model.concurrency, **patience}
+    async with await OpenAIServerEngine.connect(url, model.served_model, **options) as engine:
         yield engine
 
 
-def load_local(job: ModelJob) -> Engine:
-    """Load the job's model into this process: on a CUDA device where there is one, else in float32 on the CPU."""
+async def _ask_name(model: Model) -> str:
+    async with open_engine(model, model.server) as engine:
+        return engine.model
+
+
+def _load(model: Model) -> Engine:
+    """Load a model into this process: on a CUDA device where there is one, else in float32 on the CPU."""
     from transformers.utils import logging
 
     from ...engines.transformers_local import TransformersEngine
 
     logging.disable_progress_bar()  # "Loading weights" is over before it can be read
     device, dtype = ("cuda", "auto") if _has_cuda() else ("cpu", "float32")
-    return TransformersEngine.load(job.model, device=device, dtype=dtype, max_batch=job.concurrency)
+    return TransformersEngine.load(model.path, device=device, dtype=dtype, max_batch=model.concurrency)
 
 
 def _has_cuda() -> bool:
@@ -158,11 +200,13 @@ def add_model_arguments(group: Any) -> None:
     group.add_argument("--vllm-options", default="", metavar="TEXT", help='such as --vllm-options="--dtype half"')
 
 
-# how trainers call the last folders of a checkpoint
-_NAMELESS = ("model", "huggingface", "actor", "checkpoint", "checkpoints")
-
-
-def model_name(model: str) -> str:
-    """What a model is called: the last part of its path that says something ("runs/sft1-sft2/model" is sft1-sft2)."""
-    parts = [part for part in Path(model).parts if part not in _NAMELESS and not part.startswith("global_step_")]
-    return parts[-1] if parts else model
+def model_of(arguments: argparse.Namespace) -> Model:
+    """Read them back; `concurrency` is an option of the command's own."""
+    return Model(
+        arguments.model,
+        server=arguments.server,
+        served_model=arguments.served_model,
+        engine=arguments.engine,
+        vllm_options=tuple(shlex.split(arguments.vllm_options)),
+        concurrency=arguments.concurrency,
+    )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...answers import METRICS
+from ...config import require
 from ...dump import dump_row
 from ...engines.base import Engine, Generation, Sampling
 from ...environments.base import Environment
@@ -207,9 +208,51 @@ def _listed(needs: bool | tuple[bool, ...] | None) -> bool | list[bool] | None:
     return list(needs) if isinstance(needs, tuple) else needs
 
 
-# Seeds: every sample its own, every turn of it its own, whoever else is asked at the same time.
+# How answers are drawn. Every sample has a seed of its own, every turn of it too, whoever else is asked meanwhile.
 #
 # An engine that is given one seed for all turns of a rollout would draw the same noise at the beginning of each.
+
+
+@dataclass(frozen=True)
+class TurnSampling:
+    """Temperature (0 is greedy) and top-p of every turn; raises `ConfigError` for a number out of range."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.temperature >= 0, f"temperature must be >= 0, got {self.temperature}")
+        require(0 < self.top_p <= 1, f"top_p must be above 0 and at most 1, got {self.top_p}")
+
+    def sampling(self) -> Sampling:
+        """What an engine is asked for, the seed excepted: each sample has its own."""
+        is_cut = self.temperature > 0 and self.top_p < 1
+        return Sampling(self.temperature, {"top_p": self.top_p} if is_cut else {})
+
+    def identity(self) -> dict[str, Any]:
+        """What numbers depend on, JSON-ready; a greedy turn is the same under every top-p."""
+        return {"temperature": self.temperature, "top_p": self.sampling().options.get("top_p", 1.0)}
+
+
+@dataclass(frozen=True)
+class SamplingOptions(TurnSampling):
+    """How many samples of each question are drawn; with a temperature above 0 their draws follow from `seed`."""
+
+    samples: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.samples >= 1, f"samples must be >= 1, got {self.samples}")
+        require(
+            self.samples == 1 or self.temperature > 0,
+            f"{self.samples} samples at temperature 0 are all the same answer: give a temperature above 0",
+        )
+
+    def identity(self) -> dict[str, Any]:
+        """What numbers depend on, JSON-ready; a greedy answer is the same under every seed."""
+        seed = self.seed if self.temperature > 0 else None
+        return {**super().identity(), "samples": self.samples, "seed": seed}
 
 
 def sample_seed(seed: int, question_id: str, sample: int) -> int:

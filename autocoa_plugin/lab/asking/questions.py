@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,28 @@ from .question_sets import SETS, TRAIN, QuestionSet, set_questions
 Report = Callable[[str], object]
 Placed = Iterator[tuple[str, Question]]
 _HUB = "hf:"
+
+
+@dataclass(frozen=True)
+class QuestionSource:
+    """Which questions are asked; the fields are those of `read_questions`."""
+
+    source: str
+    split: str | None = None
+    limit: int | None = None
+    columns: Columns | None = None
+
+    def read(self, report: Report = lambda _: None, *, training: bool = False) -> list[Question]:
+        """Read them in their order; what a data set's rules leave out is told to `report`.
+
+        Raises `DataError` or `ConfigError`.
+        """
+        chosen: dict[str, Any] = {"split": self.split, "limit": self.limit, "columns": self.columns}
+        return read_questions(self.source, training=training, report=report, **chosen)
+
+    def identity(self, questions: Sequence[Question]) -> dict[str, Any]:
+        """What a number depends on, given what was read: `questions_identity`."""
+        return questions_identity(self.source, questions)
 
 
 def read_questions(

@@ -11,18 +11,25 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ...assembly import build_environment
 from ...cassette.header import corpus_identity
 from ...config import from_mapping, to_mapping
+from ...engines.base import Engine
+from ...environments.base import Environment
 from ...errors import ConfigError
 from ...lookup import named
 from ...protocol import get_protocol
-from ...runs.identity import file_fingerprint, flatten, without
+from ...runs.identity import digest, file_fingerprint, flatten, without
 from ...settings import SearchSettings, Settings
+from ...tokenization import Codec
 from .methods import Method, apply_method, get_method
+from .model import Model
+from .player import Player, SamplingOptions
+from .prompting import Prompting, shot_messages
 
 EnvironmentName = Literal["real", "world_model", "cassette", "none"]
 
@@ -200,12 +207,68 @@ def search_options(arguments: argparse.Namespace) -> SearchOptions:
 class World:
     """How questions are put and who answers actions: the settings of a method, and what the settings file adds.
 
-    `method` is what `get_method` takes.
+    `method` is what `get_method` takes; raises `ConfigError` for an unknown one.
     """
 
     settings: Settings
     method: str = "autocoa"
     lab: LabSettings = field(default_factory=LabSettings)
+
+    def __post_init__(self) -> None:
+        get_method(self.method)
+
+    def codec(self, model: Model, tokenizer: Any = None) -> Codec:
+        """Spell this world's protocol with a model's tokenizer, or with the one that is given.
+
+        Raises `ConfigError` for a model without tokenizer, `TokenizerError` for one that cannot spell the protocol, or
+        that this world's check refuses.
+        """
+        end_ids = model.end_ids()
+        if tokenizer is None:
+            tokenizer = model.tokenizer()
+            self.lab.refuse_tokenizer(tokenizer, model.path)
+        return Codec(tokenizer, get_protocol(self.settings.protocol), end_ids=end_ids)
+
+    def prepare(self, codec: Codec) -> PreparedWorld:
+        """Build what answers actions, and how questions are spelled by a codec of this world's protocol.
+
+        Raises `ConfigError` for limits or a prompt that the model's tokenizer cannot spell.
+        """
+        self.settings.limits.check(codec)
+        shots = shot_messages(get_method(self.method).shots)
+        prompting = Prompting(codec.tokenizer, self.settings.system_prompt, shots)
+        return PreparedWorld(self.settings, codec, prompting, build_environment(self.settings))
+
+
+@dataclass(frozen=True)
+class PreparedWorld:
+    """A world as one model sees it: everything that a rollout needs but its engine."""
+
+    settings: Settings
+    codec: Codec
+    prompting: Prompting
+    environment: Environment
+
+    def player(self, engine: Engine, sampling: SamplingOptions) -> Player:
+        """Who answers questions in this world, with an engine."""
+        return Player(
+            engine=engine,
+            environment=self.environment,
+            codec=self.codec,
+            prompt_ids=self.prompting.ids,
+            limits=self.settings.limits,
+            reward=self.settings.reward,
+            sampling=sampling.sampling(),
+            seed=sampling.seed,
+        )
+
+    def identity(self) -> dict[str, dict[str, Any]]:
+        """The parts "world", "protocol" and "prompt" of a fingerprint; the world's index must have been built."""
+        return {
+            "world": world_identity(self.settings),
+            "protocol": {"name": self.settings.protocol, "digest": digest(asdict(self.codec.protocol))},
+            "prompt": self.prompting.identity(),
+        }
 
 
 @dataclass(frozen=True)
@@ -286,6 +349,11 @@ def add_world_arguments(group: Any) -> None:
 def world_options(arguments: argparse.Namespace) -> WorldOptions:
     """Read the options of `add_world_arguments` back."""
     return WorldOptions(arguments.environment, search_options(arguments), arguments.cassette, arguments.max_actions)
+
+
+def world_of(arguments: argparse.Namespace) -> World:
+    """The world that the options and the settings files ask for; raises `ConfigError` for what contradicts itself."""
+    return build_world(arguments.method, world_options(arguments), read_settings(arguments.settings))
 
 
 # What results depend on. Nothing here names this machine: corpora go by their content, servers by their dialect.

@@ -15,13 +15,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from ...assembly import build_environment
-from ...engines.base import Sampling
 from ...errors import ConfigError, EngineError, nearest
-from ..asking.model import open_engine
+from ..asking.model import Model, open_engine
+from ..asking.player import SamplingOptions
 from ..asking.question import Question
-from ..asking.world import World, add_world_arguments, build_world, read_settings, world_options
-from ..evaluate.job import EvaluationJob, spelling
+from ..asking.world import World, add_world_arguments, world_of
 from .screen import Screen, summary_line
 from .session import SaveFile, Session
 
@@ -64,16 +62,16 @@ def run_command(arguments: argparse.Namespace) -> None:
     for text in arguments.question:
         if not text.strip():
             raise ConfigError("--question is blank, expected a question")
-    world = build_world(arguments.method, world_options(arguments), read_settings(arguments.settings))
-    job = read_job(arguments, world)
-    job.check()
+    world, model = world_of(arguments), read_model(arguments)
+    sampling = SamplingOptions(arguments.temperature, seed=arguments.seed)
+    model.check()
     save = SaveFile(arguments.save)
     console = Console()
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         try:
             with console.status("loading the model"):
-                session = runner.run(open_session(job, stack))
+                session = runner.run(open_session(model, world, sampling, stack))
             tokenizer = session.codec.tokenizer
             chat = Chat(session, Screen(console), save, lambda text: world.lab.spelled(text, tokenizer), runner)
             if arguments.question:
@@ -147,37 +145,37 @@ def _typed() -> Iterator[str]:
             print()
 
 
-# From arguments to a session: the job of an evaluation, asked one question at a time.
+# From arguments to a session.
 
 
 Spell = Callable[[str], tuple[str, list[str]]]
 """Puts a question into the words of a model: the question, and the words it does not know."""
 
 
-def read_job(arguments: argparse.Namespace, world: World) -> EvaluationJob:
-    """Turn the arguments into a job whose questions are still to be asked; raises `ConfigError`."""
-    return EvaluationJob(
-        questions="",  # they are typed
-        folder=Path(),  # nothing is written
-        model=arguments.model,
-        settings=world.settings,
-        method=world.method,
+def read_model(arguments: argparse.Namespace) -> Model:
+    """Turn the arguments into the model that is asked, one question at a time; raises `ConfigError`."""
+    return Model(
+        arguments.model,
         server=arguments.server,
         served_model=arguments.served_model,
-        temperature=arguments.temperature,
-        seed=arguments.seed,
+        engine="auto" if arguments.server else "transformers",
         concurrency=1,
-        check_tokenizer=world.lab.refuse_tokenizer,
     )
 
 
-async def open_session(job: EvaluationJob, stack: AsyncExitStack) -> Session:
+async def open_session(model: Model, world: World, sampling: SamplingOptions, stack: AsyncExitStack) -> Session:
     """Load tokenizer, environment and engine; what has to be closed goes on the stack.
 
     Raises `ConfigError`, `TokenizerError`, and `EngineError` for a server that cannot be reached.
     """
-    codec, prompting = spelling(job)
-    environment = build_environment(job.settings)
-    kind = "server" if job.server else "transformers"
-    engine = await stack.enter_async_context(open_engine(job, kind, job.server))
-    return Session(engine, environment, codec, prompting, job.settings.limits, Sampling(job.temperature), job.seed)
+    ready = world.prepare(world.codec(model))
+    engine = await stack.enter_async_context(open_engine(model, model.server))
+    return Session(
+        engine,
+        ready.environment,
+        ready.codec,
+        ready.prompting,
+        world.settings.limits,
+        sampling.sampling(),
+        sampling.seed,
+    )

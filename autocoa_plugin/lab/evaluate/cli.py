@@ -9,17 +9,19 @@ autocoa evaluate -o results/demo --model outputs/demo/sft1/model --settings outp
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import Any
 
 from ...errors import ConfigError
-from ..asking.model import add_model_arguments
-from ..asking.world import add_world_arguments, build_world, read_settings, world_options
-from .evaluate import evaluate, show
+from ..asking.model import add_model_arguments, model_of
+from ..asking.player import SamplingOptions
+from ..asking.questions import QuestionSource
+from ..asking.world import add_world_arguments, world_of
+from .evaluate import evaluate
 from .job import EvaluationJob
 from .judge import add_judge_arguments, judge_settings
 from .results_folder import training_cost
+from .table import show
 
 
 def add_parser(subparsers: Any) -> None:
@@ -89,28 +91,16 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 def read_job(arguments: argparse.Namespace) -> EvaluationJob:
     """Turn the arguments into a job; raises `ConfigError` for what contradicts itself."""
-    world = build_world(arguments.method, world_options(arguments), read_settings(arguments.settings))
+    world = world_of(arguments)
     questions = arguments.questions or world.lab.questions
     if questions is None:
         raise ConfigError("evaluate needs QUESTIONS: a file, the name of a data set, or --settings with lab.questions")
     return EvaluationJob(
-        questions=questions,
-        model=arguments.model,
-        folder=arguments.output,
-        settings=world.settings,
-        method=world.method,
+        QuestionSource(questions, arguments.split, arguments.limit),
+        model_of(arguments),
+        world,
+        arguments.output,
+        SamplingOptions(arguments.temperature, arguments.top_p, arguments.samples, arguments.seed),
         name=arguments.name or "",
-        split=arguments.split,
-        limit=arguments.limit,
-        server=arguments.server,
-        served_model=arguments.served_model,
-        engine=arguments.engine,
-        vllm_options=tuple(shlex.split(arguments.vllm_options)),
-        samples=arguments.samples,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        seed=arguments.seed,
-        concurrency=arguments.concurrency,
         training=training_cost(arguments.trained_by),
-        check_tokenizer=world.lab.refuse_tokenizer,
     )

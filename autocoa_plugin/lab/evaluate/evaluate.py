@@ -1,36 +1,38 @@
 """`evaluate(job)`: from a job to a finished results folder, whatever an earlier session has left there.
 
-check ── questions ── lock ── prepare ── run.json ── ask what is missing ── judge, measure
-        (cheap things first)            (refuses another identity)
+check ── questions ── lock ── tokenizer, world ── run.json ── ask what is missing ── judge, measure
+        (cheap things first)                     (refuses another identity)
 """
 
 from __future__ import annotations
 
 import asyncio
-import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+from ...engines.base import Engine
 from ...errors import AutoCoAError, DataError, EngineError
 from ...runs.files import write_atomically, write_json
-from ...runs.folder import begin, end_session, locked
+from ...runs.folder import begin, end_session, locked, read_run
+from ...runs.identity import Identity
 from ...runs.progress import CountedProgress, ShownProgress
 from ...runs.workers import Refusals, stop_signals
 from ...trajectory import StopReason
-from ..asking.model import open_engine, served
-from ..asking.player import Asked, Sample, ask_all
+from ..asking.model import Model, open_engine, served
+from ..asking.player import Asked, Player, Sample, ask_all
 from ..scorecard.scorecard import now
-from .job import EvaluationJob, Prepared, prepare
+from .job import EvaluationJob
 from .judge import Judge, JudgeSettings
 from .measure import summarize
 from .results_folder import ResultsFolder, SampleLog
 from .summary import Summary
-from .table import actions_table, endings_table, notes, summary_table
+from .table import table_text
 
-if TYPE_CHECKING:
-    from rich.console import Console
+MakePlayer = Callable[[Engine], Player]
 
 
 class UnfinishedError(AutoCoAError, RuntimeError):
@@ -44,69 +46,100 @@ def evaluate(job: EvaluationJob, *, judge: JudgeSettings | None = None, has_line
     Raises `ConfigError` and `DataError` before a model is loaded, `EngineError` when a server fails and
     `UnfinishedError` when the process was told to stop: then the same call goes on.
     """
-    job.check()
-    questions = job.read_questions(print)
+    about = job.about()
+    job.model.check()
+    questions = job.questions.read(print)
+    asked = job.questions.identity(questions)
     if judge is not None:
         asyncio.run(Judge.check(judge))
     folder = ResultsFolder(job.folder)
     with locked(folder):
-        prepared = prepare(job, questions, folder)
-        seconds = begin(folder, prepared.fingerprint, prepared.about())
+        stored_name = _stored_name(folder)
+        codec = job.world.codec(job.model)
+        served_name = job.model.served_model or job.model.served_name(stored_name)
+        model = job.model.identity(codec.tokenizer, served_name)
+        world = job.world.prepare(codec)
+        fingerprint = job.fingerprint(asked, world.identity(), model)
+        seconds = begin(folder, fingerprint, about)
         if not folder.samples.is_file():
-            seconds = _ask_missing(prepared, folder, has_lines)
-        return measure_folder(prepared, folder, seconds, judge)
+            order = [(question, sample) for question in questions for sample in range(job.sampling.samples)]
+            player = partial(world.player, sampling=job.sampling)
+            progress = RunProgress(job.label, len(order), has_lines=has_lines)
+            seconds = _ask_missing(order, job.model, player, folder, progress)
+        return measure_folder(
+            folder,
+            judge,
+            method=job.label,
+            fingerprint=fingerprint,
+            seconds=seconds,
+            samples_per_question=job.sampling.samples,
+            training=job.training,
+        )
 
 
-def _ask_missing(prepared: Prepared, folder: ResultsFolder, has_lines: bool) -> float:
-    """Ask what is missing and write samples.jsonl; returns the wall-clock seconds of all sessions."""
-    job, asked = prepared.job, prepared.job.asked(prepared.questions)
+def _stored_name(folder: ResultsFolder) -> str | None:
+    """The model of a finished run, for which the server need not be up; None: it is needed."""
+    run = read_run(folder) if folder.samples.is_file() else None
+    return None if run is None else run["fingerprint"]["model"]["content"]
+
+
+def _ask_missing(
+    asked: Sequence[Asked], model: Model, player: MakePlayer, folder: ResultsFolder, progress: RunProgress
+) -> float:
+    """Ask what is missing and write samples.jsonl; returns the wall-clock seconds of all sessions.
+
+    `asked` is everything, in the order in which it is asked and stored.
+    """
     order = [(question.id, sample) for question, sample in asked]
-    with SampleLog(folder) as log, RunProgress(job.label, len(order), has_lines=has_lines) as progress:
+    with SampleLog(folder) as log, progress:
         for sample in log.read():
             progress.add(sample, is_new=False)
         if unknown := log.keys - set(order):
             raise DataError(f"{folder.partial} holds samples that nobody asked for, such as {min(unknown)}")
         missing = [(question, sample) for question, sample in asked if (question.id, sample) not in log.keys]
         if missing:
-            _ask(prepared, folder, missing, log, progress)
+            state = f"samples are kept in {folder.path}: the same command goes on"
+            _Session(model, player, log, progress, state).ask(missing, folder.server_log)
         seconds = end_session(folder)
         log.finish(order)
     return seconds
 
 
-def _ask(
-    prepared: Prepared, folder: ResultsFolder, missing: Sequence[Asked], log: SampleLog, progress: RunProgress
-) -> None:
-    state = f"samples are kept in {folder.path}: the same command goes on"
-    try:
-        is_complete = _serve_and_ask(prepared, folder, missing, log, progress)
-    except EngineError as error:
-        raise type(error)(f"{error}; {progress.done} of {progress.total} {state}") from error
-    if not is_complete:
-        raise UnfinishedError(f"stopped; {progress.done} of {progress.total} {state}")
+@dataclass(frozen=True)
+class _Session:
+    """Asks what is missing and keeps it in `log`; `state` says where, for errors."""
 
+    model: Model
+    player: MakePlayer
+    log: SampleLog
+    progress: RunProgress
+    state: str
 
-def _serve_and_ask(
-    prepared: Prepared, folder: ResultsFolder, missing: Sequence[Asked], log: SampleLog, progress: RunProgress
-) -> bool:
-    job, stop = prepared.job, asyncio.Event()
+    def ask(self, missing: Sequence[Asked], server_log: Path) -> None:
+        progress = self.progress
+        try:
+            is_complete = self._serve_and_ask(missing, server_log)
+        except EngineError as error:
+            raise type(error)(f"{error}; {progress.done} of {progress.total} {self.state}") from error
+        if not is_complete:
+            raise UnfinishedError(f"stopped; {progress.done} of {progress.total} {self.state}")
 
-    def keep(sample: Sample) -> None:
-        log.keep(sample)
-        progress.add(sample)
+    def _serve_and_ask(self, missing: Sequence[Asked], server_log: Path) -> bool:
+        with served(self.model, server_log, self.progress.say_server_starts) as url:
+            return asyncio.run(self._ask(missing, url))
 
-    refusals = Refusals(keep, is_answering=bool(log.keys))
-
-    async def ask(url: str | None) -> bool:
+    async def _ask(self, missing: Sequence[Asked], url: str | None) -> bool:
+        refusals, stop = Refusals(self._keep, is_answering=bool(self.log.keys)), asyncio.Event()
         with stop_signals(stop):
-            async with open_engine(job, prepared.kind, url) as engine:
-                player, concurrency = prepared.player(engine), job.concurrency
+            async with open_engine(self.model, url) as engine:
+                player, concurrency = self.player(engine), self.model.concurrency
                 is_complete = await ask_all(missing, player, refusals.take, concurrency=concurrency, stop=stop)
         refusals.finish()
         return is_complete
 
-    with served(job, prepared.kind, folder.server_log, progress.say_server_starts) as url:
-        return asyncio.run(ask(url))
+    def _keep(self, sample: Sample) -> None:
+        self.log.keep(sample)
+        self.progress.add(sample)
 
 
 # How far an evaluation has come, and how it is going: a bar on a terminal, one line per tenth elsewhere.
@@ -134,29 +167,36 @@ class RunProgress(CountedProgress):
         return f"{self._title}: EM {100 * self._solved / self.done:.1f} %, {', '.join(common)}"
 
 
-# From samples.jsonl to what people read: judge, summarise, write summary.json and table.txt, show.
+# From samples.jsonl to what people read: judge, summarise, write summary.json and table.txt.
 
 
-def measure_folder(prepared: Prepared, folder: ResultsFolder, seconds: float, judge: JudgeSettings | None) -> Summary:
+def measure_folder(
+    folder: ResultsFolder,
+    judge: JudgeSettings | None,
+    *,
+    method: str,
+    fingerprint: Identity,
+    seconds: float,
+    samples_per_question: int,
+    training: Mapping[str, float],
+) -> Summary:
     """Summarise samples.jsonl, unless that was done and nothing has changed; writes summary.json and table.txt.
 
-    `seconds` is the wall clock of all sessions; `judge` is asked about what it has not judged yet, None: nobody is.
-    Raises `EngineError` when the judge's server fails.
+    `judge` is asked about what it has not judged yet, None: nobody is. The rest is what a `Summary` says beside its
+    numbers. Raises `EngineError` when the judge's server fails.
     """
-    job = prepared.job
     old = folder.read_summary() if folder.summary.is_file() else None
-    if old is not None and judge is None and (old.method, dict(old.training)) == (job.label, dict(job.training)):
+    if old is not None and judge is None and (old.method, dict(old.training)) == (method, dict(training)):
         return old
     identity, totals = _judge(folder, judge, old)
-    fingerprint = prepared.fingerprint
     summary = summarize(
         folder.read_samples(),
-        method=job.label,
+        method=method,
         fingerprint=replace(fingerprint, metric={**fingerprint.metric, "judge": identity}),
         seconds=seconds,
         created=now(),
-        samples_per_question=job.samples,
-        training=job.training,
+        samples_per_question=samples_per_question,
+        training=training,
         judge=totals,
     )
     write_json(folder.summary, summary.to_dict())
@@ -175,20 +215,3 @@ def _judge(
     with ShownProgress("judging") as shown:
         totals = asyncio.run(judge_folder(folder, judge, progress=shown.show))
     return totals.identity, totals.to_dict()
-
-
-def table_text(summary: Summary) -> str:
-    """The tables of a summary as plain text, 80 columns wide."""
-    from rich.console import Console
-
-    text = io.StringIO()
-    show(summary, Console(file=text, width=80, force_terminal=False))
-    return text.getvalue()
-
-
-def show(summary: Summary, console: Console) -> None:
-    """Print the tables of a summary and the lines that belong to them."""
-    for table in (summary_table(summary), endings_table(summary), actions_table(summary)):
-        console.print(table)
-    for line in notes(summary):
-        console.print(line, markup=False, highlight=False)

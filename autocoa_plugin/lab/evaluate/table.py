@@ -6,6 +6,7 @@ files, so they are shown as text, never read as markup.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from .summary import ALL, GroupSummary, Interval, Summary
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
 
@@ -25,6 +27,23 @@ METRIC_LABELS = {
     "judge": "judge",
 }
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the newline
+
+
+def table_text(summary: Summary) -> str:
+    """The tables of a summary as plain text, 80 columns wide."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    show(summary, Console(file=text, width=80, force_terminal=False))
+    return text.getvalue()
+
+
+def show(summary: Summary, console: Console) -> None:
+    """Print the tables of a summary and the lines that belong to them."""
+    for table in (summary_table(summary), endings_table(summary), actions_table(summary)):
+        console.print(table)
+    for line in notes(summary):
+        console.print(line, markup=False, highlight=False)
 
 
 def summary_table(summary: Summary) -> Table:

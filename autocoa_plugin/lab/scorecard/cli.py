@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.base import Sampling
-from ...engines.model_folder import check_model_folder
 from ...errors import ConfigError
 from ..asking.world import add_search_arguments, read_settings, search_options
 from .imagine import Compared
-from .job import Job, JudgedModel, job_of, judge_model
+from .job import Job, JudgedModel, job_of, judge_model, model_to_judge
 from .scorecard import ScoreCard, read_cards, save_cards
 from .table import card_tables, check_plot, notes, plot_cards
 
@@ -95,17 +94,17 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 
 async def _judge(arguments: argparse.Namespace, console: Any) -> list[JudgedModel]:
-    for model in arguments.models:
-        if arguments.server is None:
-            check_model_folder(Path(model))
+    models = [model_to_judge(each, arguments.server) for each in arguments.models]
+    for model in models:
+        model.check()
     if arguments.server and len(arguments.models) != 1:
         raise ConfigError(f"--server samples one model, got {len(arguments.models)} folders")
     job = _job(arguments)
     job.check()
     _silence_loading_bars()
     judged, real = [], job.build_real()  # it remembers: what one model made it answer costs no call for the next
-    for model in arguments.models:
-        with console.status(f"{model}: imagining and asking"):
+    for model in models:
+        with console.status(f"{model.path}: imagining and asking"):
             judged.append(await judge_model(model, job, real))
     return judged
 
@@ -130,7 +129,6 @@ def _job(arguments: argparse.Namespace) -> Job:
         system_prompt=arguments.system_prompt,
         max_observation_tokens=arguments.max_observation_tokens,
         sampling=Sampling(temperature=arguments.temperature),
-        server=arguments.server,
         has_scorer=not arguments.no_cross_entropy,
     )
 

@@ -16,6 +16,7 @@ from ...limits import Limits
 from ...protocol import get_protocol
 from ...settings import SearchSettings, Settings, WorldModelSettings
 from ...tokenization import Codec
+from ..asking.model import Model, open_engine
 from ..asking.world import SearchOptions, SettingsFile
 from .imagine import (
     Compared,
@@ -51,7 +52,6 @@ class Job:
     search: SearchSettings | None = None
     max_observation_tokens: int = Limits().max_observation_tokens
     sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0))
-    server: str | None = None
     has_scorer: bool = True
     check_tokenizer: Callable[[Any, str], None] | None = None
 
@@ -99,7 +99,15 @@ def job_of(file: SettingsFile, options: SearchOptions | None = None, **values: A
 # One model judged by a job: loaded into this process, or asked on its server; the result is a card.
 
 
+_IN_PROCESS, _AT_SERVER = 128, 256
 _TIMEOUT_S = 3600.0  # all queries wait for one model at once, and nobody waits for them
+
+
+def model_to_judge(path: str, server: str | None = None) -> Model:
+    """A model that imagines: in this process, in float32, or at a server, whose tokenizer then lies at `path`."""
+    if server is not None:
+        return Model(path, server=server, concurrency=_AT_SERVER)
+    return Model(path, engine="transformers", concurrency=_IN_PROCESS)
 
 
 @dataclass(frozen=True)
@@ -110,7 +118,7 @@ class JudgedModel:
     compared: Sequence[Compared]
 
 
-async def judge_model(model: str, job: Job, real: Environment | None) -> JudgedModel:
+async def judge_model(model: Model, job: Job, real: Environment | None) -> JudgedModel:
     """Load a model, or connect to its server, and judge it; `real` is `job.build_real()`, one for all models.
 
     Raises `ConfigError` for a folder without model, `EngineError` when the server fails, and `AutoCoAError` with the
@@ -118,9 +126,9 @@ async def judge_model(model: str, job: Job, real: Environment | None) -> JudgedM
     """
     from ...environments.world_model import build_world_model
 
-    async with _engine(model, job) as (engine, tokenizer, scorer):
+    async with _engine(model) as (engine, tokenizer, scorer):
         if job.check_tokenizer:
-            job.check_tokenizer(tokenizer, model)
+            job.check_tokenizer(tokenizer, model.path)
         codec = Codec(tokenizer, get_protocol(job.protocol))
         judge = Judge(
             codec,
@@ -138,19 +146,16 @@ async def judge_model(model: str, job: Job, real: Environment | None) -> JudgedM
 
 
 @asynccontextmanager
-async def _engine(model: str, job: Job) -> AsyncIterator[tuple[Engine, Any, Scorer | None]]:
-    if job.server is None:
+async def _engine(model: Model) -> AsyncIterator[tuple[Engine, Any, Scorer | None]]:
+    if model.server is None:
         from ...engines.transformers_local import TransformersEngine
 
-        engine = TransformersEngine.load(model, dtype="float32", max_batch=128)
+        engine = TransformersEngine.load(model.path, dtype="float32", max_batch=model.concurrency)
         yield engine, engine.tokenizer, scorer_of(engine)
         return
-    from ...engines.model_folder import load_tokenizer
-    from ...engines.openai_server import OpenAIServerEngine
-
-    check_tokenizer_folder(model)
-    async with await OpenAIServerEngine.connect(job.server) as server:
-        yield server, load_tokenizer(Path(model)), scorer_of(server)
+    check_tokenizer_folder(model.path)
+    async with open_engine(model, model.server) as server:
+        yield server, model.tokenizer(), scorer_of(server)
 
 
 def check_tokenizer_folder(folder: str) -> None:
@@ -159,18 +164,18 @@ def check_tokenizer_folder(folder: str) -> None:
         raise ConfigError(f"{folder} holds no tokenizer (tokenizer.json), expected that of the served model")
 
 
-def _card(model: str, job: Job, compared: Sequence[Compared], scorer: Scorer | None) -> ScoreCard:
+def _card(model: Model, job: Job, compared: Sequence[Compared], scorer: Scorer | None) -> ScoreCard:
     queries = (
         {"dump": job.dump, "split": job.split, "step": job.step} if job.dump else file_identity(str(job.queries_file))
     )
     return ScoreCard(
-        model=model,
+        model=model.path,
         protocol=job.protocol,
         sampling={
             "temperature": job.sampling.temperature,
             "max_observation_tokens": job.max_observation_tokens,
             "author": "self",
-            "server": job.server,
+            "server": model.server,
         },
         real=real_identity(job.search, job.dump),
         queries={**queries, "limit": job.limit},

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +20,10 @@ from typing import Any
 from ...config import from_mapping, require
 from ...errors import ConfigError
 from ...settings import Settings
-from ..asking.model import add_model_arguments
+from ..asking.model import add_model_arguments, model_of
+from ..asking.player import TurnSampling
 from ..asking.question_rows import Columns
+from ..asking.questions import QuestionSource
 from ..asking.world import (
     SettingsFile,
     World,
@@ -33,7 +34,7 @@ from ..asking.world import (
     world_options,
 )
 from .gate import GateSettings
-from .job import Acceptance, Output, Prices, Rules, SynthesisJob
+from .job import Acceptance, Output, Pace, Prices, Rules, SynthesisJob
 
 
 def add_parser(subparsers: Any) -> None:
@@ -174,35 +175,22 @@ def read_job(arguments: argparse.Namespace) -> SynthesisJob:
         raise ConfigError(
             "synthesize needs QUESTIONS: a file, the name of a data set, or --settings with lab.train_questions"
         )
+    columns = None if arguments.columns is None else Columns.parse(arguments.columns)
     return SynthesisJob(
-        questions=questions,
-        model=arguments.model,
-        folder=arguments.output,
-        cot=cot.settings,
-        coa=_priced(coa.settings, arguments.search_price),
-        cot_method=cot.method,
-        coa_method=coa.method,
-        split=arguments.split,
-        columns=None if arguments.columns is None else Columns.parse(arguments.columns),
-        limit=arguments.limit,
-        server=arguments.server,
-        served_model=arguments.served_model,
-        engine=arguments.engine,
-        vllm_options=tuple(shlex.split(arguments.vllm_options)),
-        check_tokenizer=file.lab.refuse_tokenizer,
-        temperature=arguments.temperature,
-        top_p=arguments.top_p,
-        concurrency=arguments.concurrency,
+        QuestionSource(questions, arguments.split, arguments.limit, columns),
+        model_of(arguments),
+        arguments.output,
+        cot=cot,
+        coa=replace(coa, settings=_priced(coa.settings, arguments.search_price)),
+        sampling=TurnSampling(arguments.temperature, arguments.top_p),
         rules=_rules(arguments),
         acceptance=Acceptance.parse(arguments.accept),
         gates=_gates(arguments.no_gate, arguments.gate),
         output=_output(arguments),
         prices=Prices(arguments.prompt_price, arguments.sampled_price),
         max_cost=arguments.max_cost,
-        requests_per_minute=arguments.requests_per_minute,
-        tries=arguments.tries,
+        pace=Pace(arguments.requests_per_minute, arguments.tries, arguments.ray),
         student=arguments.student,
-        ray_workers=arguments.ray,
     )
 
 

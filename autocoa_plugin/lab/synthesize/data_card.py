@@ -6,7 +6,7 @@ follows from the attempts and the job.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from ...data.records import PairRecord, Piece, Record, TextRecord
 from ...runs.files import write_atomically, write_json
 from ...runs.identity import Identity
 from .gates import GATES
-from .job import SynthesisJob
+from .job import Acceptance, Output, Span, SynthesisJob
 from .provenance import Prompt, licences_of, public_name
 from .tally import GateTally, RunTally, SetTally, to_plain
 
@@ -70,24 +70,24 @@ def card_of(name: str, run: Run, tally: RunTally, rows: SetTally, files: Sequenc
     return {
         "card_version": CARD_VERSION,
         "name": name,
-        "told": description(name, job),
+        "told": description(name, job.acceptance, job.output.span),
         "created": run.created,
         "version": __version__,
         "ended": run.ended,
         "files": [file.name for file in files],
         "rows": to_plain(rows),
         "run": to_plain(tally),
-        "questions": {**run.fingerprint.questions, "licences": licences_of(job.questions, job.output.licence)},
+        "questions": {**run.fingerprint.questions, "licences": licences_of(job.questions.source, job.output.licence)},
         "teacher": _teacher(run),
         "student": None if job.student is None else public_name(job.student),
         "prompts": {each: _prompt(getattr(run, each)) for each in ("cot", "coa", "training")},
         "accept": str(job.acceptance),
-        "gates": _gates(name, tally, job),
+        "gates": _gates(name, tally, job.gates.off),
         "settings": _settings(run),
         "seconds": run.seconds,
         "command": [public_name(each) for each in run.command],
         "fingerprint": run.fingerprint.digest,
-        "known_limits": known_limits(name, job, rows, run.ended),
+        "known_limits": known_limits(name, rows, run.ended, job.acceptance, job.rules.attempts, job.output),
         "examples": examples_of(files, rows),
     }
 
@@ -95,8 +95,8 @@ def card_of(name: str, run: Run, tally: RunTally, rows: SetTally, files: Sequenc
 def _teacher(run: Run) -> dict[str, Any]:
     job, sampling = run.job, run.fingerprint.sampling
     return {
-        "model": public_name(job.model),
-        "served_model": job.served_model,
+        "model": public_name(job.model.path),
+        "served_model": job.model.served_model,
         **run.fingerprint.model,
         "sampling": {name: sampling[name] for name in ("temperature", "top_p") if name in sampling},
         "seed": job.rules.seed,
@@ -107,13 +107,13 @@ def _prompt(prompt: Prompt) -> dict[str, Any]:
     return {**asdict(prompt), "digest": prompt.digest}
 
 
-def _gates(name: str, tally: RunTally, job: SynthesisJob) -> list[dict[str, Any]]:
+def _gates(name: str, tally: RunTally, off: Collection[str]) -> list[dict[str, Any]]:
     chosen, rejected = _KINDS[name]
     return [
         {
             "name": gate.name,
             "told": gate.description,
-            "asked": gate.name not in job.gates.off,
+            "asked": gate.name not in off,
             "right_left_out": sum(_found(tally, kind, gate.name).right for kind in chosen),
             "wrong_left_out": sum(_found(tally, kind, gate.name).wrong for kind in rejected),
         }
@@ -144,26 +144,28 @@ _SPANS = {
 }
 
 
-def description(name: str, job: SynthesisJob) -> str:
+def description(name: str, acceptance: Acceptance, span: Span) -> str:
     """One sentence: what a row is."""
-    right = f"the final answer is right ({job.acceptance})"
+    right = f"the final answer is right ({acceptance})"
     return {
         "cot": f"Chains of thought: the teacher answered without acting, and {right}.",
         "coa": f"Chains of action: the teacher thought, asked a tool, read its answer and went on, and {right}.",
         "pairs": "Contrastive pairs: two continuations of one beginning, the one that acts and the one that thinks on; "
-        f"the chosen one comes out right ({job.acceptance}), the rejected one wrong; {_SPANS[job.output.span]}.",
+        f"the chosen one comes out right ({acceptance}), the rejected one wrong; {_SPANS[span]}.",
     }[name]
 
 
-def known_limits(name: str, job: SynthesisJob, rows: SetTally, ended: str) -> list[str]:
+def known_limits(
+    name: str, rows: SetTally, ended: str, acceptance: Acceptance, attempts: int, output: Output
+) -> list[str]:
     """What a reader could be wrong about, a sentence each."""
     return [
         *filter(None, [_ENDINGS.get(ended)]),
-        f"Right means {job.acceptance} against the gold answers: a wrong gold answer keeps wrong chains, and a right "
+        f"Right means {acceptance} against the gold answers: a wrong gold answer keeps wrong chains, and a right "
         "answer in other words is left out.",
-        f"Questions that the teacher did not get right in {job.rules.attempts} attempts have no row, so the rows are "
+        f"Questions that the teacher did not get right in {attempts} attempts have no row, so the rows are "
         "easier than the questions.",
-        *_of_set(name, job, rows),
+        *_of_set(name, output, rows),
         *_of_text(rows),
         "The questions were taken as they are: whether they stand in an evaluation set too was not checked here "
         "(`autocoa prepare` leaves those out).",
@@ -171,7 +173,7 @@ def known_limits(name: str, job: SynthesisJob, rows: SetTally, ended: str) -> li
     ]
 
 
-def _of_set(name: str, job: SynthesisJob, rows: SetTally) -> list[str]:
+def _of_set(name: str, output: Output, rows: SetTally) -> list[str]:
     quoted = (
         "Observations quote the searched documents, which have a licence of their own and may be wrong or name people."
     )
@@ -179,7 +181,7 @@ def _of_set(name: str, job: SynthesisJob, rows: SetTally) -> list[str]:
         return ["Nothing checks that a thought is true: only that the answer stands in it before it is given."]
     if name == "coa":
         return [quoted]
-    return [quoted, _SIDES[job.output.span], *_of_balance(job, rows)]
+    return [quoted, _SIDES[output.span], *_of_balance(output, rows)]
 
 
 _SIDES = {
@@ -188,8 +190,8 @@ _SIDES = {
 }
 
 
-def _of_balance(job: SynthesisJob, rows: SetTally) -> list[str]:
-    asked = job.output.act_chosen_share
+def _of_balance(output: Output, rows: SetTally) -> list[str]:
+    asked = output.act_chosen_share
     if len(rows.directions) != 1:
         return []
     done = "act" if "act" in rows.directions else "think on"

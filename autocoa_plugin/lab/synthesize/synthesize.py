@@ -1,7 +1,7 @@
 """`synthesize(job)`: from a job to finished data sets, whatever an earlier session has left there.
 
-check ── questions ── lock ── prepare ── run.json ── ask what is missing ── data sets, cards
-        (cheap things first)            (refuses another identity)
+check ── questions ── lock ── tokenizer, worlds ── run.json ── ask what is missing ── data sets, cards
+        (cheap things first)                      (refuses another identity)
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import asyncio
 import importlib
 import math
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...engines.base import Engine
 from ...errors import EngineError
 from ...runs.files import write_json
-from ...runs.folder import begin, end_session, locked
+from ...runs.folder import begin, end_session, locked, read_run
 from ...runs.workers import Refusals, stop_signals
-from ..asking.model import open_engine, served
+from ..asking.model import Model, open_engine, served
 from ..asking.question import Question
 from ..evaluate.evaluate import UnfinishedError
 from ..evaluate.table import add_row, named_table
@@ -29,8 +30,9 @@ from .attempt import Attempt, AttemptLog, SynthesisFolder
 from .data_card import Run
 from .data_card_text import number, share
 from .data_set import Assembled, assemble, check_libraries
-from .job import SynthesisJob
-from .prepared import Prepared, Synthesizer, prepare
+from .job import Pace, SynthesisJob
+from .next_attempt import Judge, Plan
+from .prepared import Synthesizer, Ways
 from .provenance import money
 from .schedule import Ended, Purse, SynthesisProgress, run_questions
 from .tally import KindTally, SetTally
@@ -61,29 +63,52 @@ def synthesize(
     `has_lines` is False. Raises `ConfigError` and `DataError` before a model is loaded, `EngineError` when the teacher
     fails and `UnfinishedError` when the process was told to stop: then the same call goes on.
     """
-    job.check(has_engine=engine is not None)
+    if engine is not None:
+        job = replace(job, model=job.model.brought())
+    about = job.about()
+    job.model.check()
     check_libraries(job.output)
-    questions = job.read_questions(print)
+    questions = job.questions.read(print, training=True)
+    asked = job.questions.identity(questions)
     folder = SynthesisFolder(job.folder)
     with locked(folder):
-        prepared = prepare(job, questions, folder, engine=engine, tokenizer=tokenizer)
-        rows = prepared.rows()  # the student's tokenizer is read before the teacher is asked
-        begin(folder, prepared.fingerprint, prepared.about())
+        stored_name = _stored_name(job.model, folder)
+        codec = job.coa.codec(job.model, tokenizer)
+        served_name = job.model.served_name(stored_name)
+        teacher, model = served_name or job.model.name, job.model.identity(codec.tokenizer, served_name)
+        ways = Ways(job.cot.prepare(codec), job.coa.prepare(codec))
+        # the student's tokenizer is read before the teacher is asked
+        rows = ways.rows(teacher, job.student, job.output.span)
+        fingerprint = job.fingerprint(asked, ways.identity(), model)
+        begin(folder, fingerprint, about)
         with AttemptLog(folder) as log:
-            ended, purse = _ask_missing(prepared, folder, log, engine, has_lines)
+            plan, purse = Plan(job.rules, Judge(job.acceptance, job.gates), codec), Purse(job.max_cost)
+            shown = {"ceiling": job.max_cost, "has_lines": has_lines}
+            with SynthesisProgress(teacher, len(questions), plan.judge.is_kept, **shown) as progress:
+                session = Session(plan, log, purse, progress)
+                ended = session.run(questions, partial(_ask, job, ways, session, folder.server_log, engine))
             seconds = end_session(folder)
             run = Run(
                 job=job,
-                fingerprint=prepared.fingerprint,
-                **prepared.prompts,
+                fingerprint=fingerprint,
+                **ways.prompts,
                 ended=ended.reason,
                 created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                command=prepared.about()["command"],
+                command=about["command"],
                 seconds=seconds,
             )
             result = Result(job, ended, assemble(run, questions, log.of, rows), purse.spent, seconds)
     _write_summary(result, folder)
     return result
+
+
+def _stored_name(model: Model, folder: SynthesisFolder) -> str | None:
+    """The model of a folder that was begun; None: its server must be up.
+
+    In such a folder perhaps nothing is left to ask; where something is, the server is missed then.
+    """
+    run = read_run(folder)
+    return None if run is None else model.served_model or run["fingerprint"]["model"]["content"]
 
 
 def show(result: Result, console: Console) -> None:
@@ -99,26 +124,6 @@ def show(result: Result, console: Console) -> None:
         )
     lines.append(f"written to {result.job.folder} ({result.seconds:.0f} s)")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
-
-
-def _ask_missing(
-    prepared: Prepared, folder: SynthesisFolder, log: AttemptLog, engine: Engine | None, has_lines: bool
-) -> tuple[Ended, Purse]:
-    job, purse = prepared.job, Purse(prepared.job.max_cost)
-    total, title = len(prepared.questions), prepared.teacher_name
-    with SynthesisProgress(title, total, prepared.judge.is_kept, ceiling=job.max_cost, has_lines=has_lines) as progress:
-        for attempt in log.read():
-            purse.count(attempt.cost)
-            progress.add(attempt, is_new=False)
-        asking = Asking(prepared, folder, log, purse, progress)
-        state = f"chains are kept in {folder.path}: the same command goes on"
-        try:
-            ended = asking.run(engine)
-        except EngineError as error:
-            raise type(error)(f"{error}; {len(log.keys)} {state}") from error
-        if ended.reason == "stopped":
-            raise UnfinishedError(f"stopped; {len(log.keys)} {state}")
-    return ended, purse
 
 
 def _write_summary(result: Result, folder: SynthesisFolder) -> None:
@@ -141,57 +146,94 @@ def _write_summary(result: Result, folder: SynthesisFolder) -> None:
 
 # named, not imported, as `stages` names its programs: what needs Ray stands above this, with what needs verl
 _RAY_PIPELINE = "autocoa_plugin.lab.synthesize.ray_pipeline"
+OpenWorker = Callable[[], AbstractAsyncContextManager[Synthesizer]]
+
+
+def _ask(
+    job: SynthesisJob,
+    ways: Ways,
+    session: Session,
+    server_log: Path,
+    engine: Engine | None,
+    missing: Sequence[Question],
+) -> Ended:
+    model, pace = job.model, job.pace
+    if pace.ray_workers:
+        at_a_time = math.ceil(model.concurrency / pace.ray_workers)
+        return session.ask_on_ray(missing, partial(ray_worker, job), pace.ray_workers, at_a_time)
+
+    async def ask(opened: Engine) -> Ended:
+        synthesizer = ways.synthesizer(opened, session.plan, job.sampling, job.prices, pace)
+        return await session.ask(missing, synthesizer, model.concurrency)
+
+    if engine is not None:
+        return asyncio.run(ask(engine))
+    return _with_engine(model, pace, server_log, session.progress, ask)
+
+
+def _with_engine(
+    model: Model,
+    pace: Pace,
+    server_log: Path,
+    progress: SynthesisProgress,
+    ask: Callable[[Engine], Awaitable[Ended]],
+) -> Ended:
+    patience = {} if model.server is None else pace.patience  # a server of our own that has died does not come back
+
+    async def opened(url: str | None) -> Ended:
+        async with open_engine(model, url, **patience) as engine:
+            return await ask(engine)
+
+    with served(model, server_log, progress.say_server_starts) as url:
+        return asyncio.run(opened(url))
+
+
+@asynccontextmanager
+async def ray_worker(job: SynthesisJob) -> AsyncIterator[Synthesizer]:
+    """Open a worker of its own connection to the job's server, in whatever process this is."""
+    codec = job.coa.codec(job.model)
+    ways = Ways(job.cot.prepare(codec), job.coa.prepare(codec))
+    plan = Plan(job.rules, Judge(job.acceptance, job.gates), codec)
+    async with open_engine(job.model, job.model.server, **job.pace.patience) as engine:
+        yield ways.synthesizer(engine, plan, job.sampling, job.prices, job.pace)
 
 
 @dataclass(frozen=True)
-class Asking:
-    """What one session needs; the log has been read, purse and progress know what it holds."""
+class Session:
+    """What is kept of one session: attempts, what they cost, how far it is. `plan` says when a question has all."""
 
-    prepared: Prepared
-    folder: SynthesisFolder
+    plan: Plan
     log: AttemptLog
     purse: Purse
     progress: SynthesisProgress
 
-    def run(self, engine: Engine | None) -> Ended:
-        """Ask for what is missing; `engine` is one that the caller brings, None: the job's. Raises as `synthesize`."""
-        missing: list[Question] = []
-        for question in self.prepared.questions:
-            if self._is_finished(question, self.log.of(question)):
-                self.progress.finish(question)
-            else:
-                missing.append(question)
-        n_finished = len(self.prepared.questions) - len(missing)
+    def run(self, questions: Sequence[Question], ask: Callable[[Sequence[Question]], Ended]) -> Ended:
+        """Let `ask` ask for what is missing; raises as `synthesize`."""
+        for attempt in self.log.read():
+            self.purse.count(attempt.cost)
+            self.progress.add(attempt, is_new=False)
+        missing = self._missing(questions)
+        n_finished = len(questions) - len(missing)
         if not missing:
             return Ended("complete", n_finished, 0)
-        ended = self._on_ray(missing) if self.prepared.job.ray_workers else self._here(missing, engine)
+        state = f"chains are kept in {self.log.path.parent}: the same command goes on"
+        try:
+            ended = ask(missing)
+        except EngineError as error:
+            raise type(error)(f"{error}; {len(self.log.keys)} {state}") from error
+        if ended.reason == "stopped":
+            raise UnfinishedError(f"stopped; {len(self.log.keys)} {state}")
         return Ended(ended.reason, n_finished + ended.questions, ended.attempts)
 
-    def _is_finished(self, question: Question, done: Sequence[Attempt]) -> bool:
-        return self.prepared.plan.next(question, done) is None
-
-    def _here(self, missing: Sequence[Question], engine: Engine | None) -> Ended:
-        job, kind = self.prepared.job, self.prepared.kind
-        if engine is not None or kind == "own":
-            assert engine is not None
-            return asyncio.run(self._ask(missing, engine))
-        patience = job.patience if kind == "server" else {}  # a server of our own that has died does not come back
-
-        async def ask(url: str | None) -> Ended:
-            async with open_engine(job, kind, url, **patience) as opened:
-                return await self._ask(missing, opened)
-
-        with served(job, kind, self.folder.server_log, self.progress.say_server_starts) as url:
-            return asyncio.run(ask(url))
-
-    async def _ask(self, missing: Sequence[Question], engine: Engine) -> Ended:
-        stop, synthesizer = asyncio.Event(), self.prepared.synthesizer(engine)
+    async def ask(self, missing: Sequence[Question], synthesizer: Synthesizer, concurrency: int) -> Ended:
+        """Ask in this process, so many questions at a time."""
+        stop = asyncio.Event()
         with stop_signals(stop):
             return await run_questions(
                 missing,
                 synthesizer.attempts,
                 self.log,
-                concurrency=self.prepared.job.concurrency,
+                concurrency=concurrency,
                 purse=self.purse,
                 stop=stop,
                 keep=self.progress.add,
@@ -199,9 +241,10 @@ class Asking:
                 is_finished=self._is_finished,
             )
 
-    def _on_ray(self, missing: Sequence[Question]) -> Ended:
+    def ask_on_ray(self, missing: Sequence[Question], open_worker: OpenWorker, workers: int, at_a_time: int) -> Ended:
+        """Ask in so many processes, `at_a_time` questions at a time in each; `open_worker` is pickled."""
         run_on_ray = importlib.import_module(_RAY_PIPELINE).run_on_ray
-        job, counts = self.prepared.job, _Counts()
+        counts = _Counts()
 
         def keep(attempt: Attempt) -> None:
             self.log.keep(attempt)
@@ -216,11 +259,11 @@ class Asking:
         refusals: Refusals[Attempt] = Refusals(keep, is_answering=bool(self.log.keys))
         try:
             has_all = run_on_ray(
-                partial(ray_worker, job),
+                open_worker,
                 ((each, self.log.of(each)) for each in missing),
                 refusals.take,
-                workers=job.ray_workers,
-                at_a_time=math.ceil(job.concurrency / job.ray_workers),
+                workers=workers,
+                at_a_time=at_a_time,
                 should_stop=lambda: not self.purse.may_begin(),
                 finish=finish,
             )
@@ -229,19 +272,23 @@ class Asking:
         refusals.finish()
         return Ended("complete" if has_all else "ceiling", counts.questions, counts.attempts)
 
+    def _missing(self, questions: Sequence[Question]) -> list[Question]:
+        missing: list[Question] = []
+        for question in questions:
+            if self._is_finished(question, self.log.of(question)):
+                self.progress.finish(question)
+            else:
+                missing.append(question)
+        return missing
+
+    def _is_finished(self, question: Question, done: Sequence[Attempt]) -> bool:
+        return self.plan.next(question, done) is None
+
 
 @dataclass
 class _Counts:
     questions: int = 0
     attempts: int = 0
-
-
-@asynccontextmanager
-async def ray_worker(job: SynthesisJob) -> AsyncIterator[Synthesizer]:
-    """Open a worker of its own connection to the job's server, in whatever process this is."""
-    prepared = prepare(job, (), SynthesisFolder(job.folder), served_model=job.served_model or "")
-    async with open_engine(job, "server", job.server, **job.patience) as engine:
-        yield prepared.synthesizer(engine)
 
 
 # What an assembly came to, for the terminal: two small tables, of chains and of rows.

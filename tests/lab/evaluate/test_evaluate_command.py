@@ -13,7 +13,7 @@ from played_world import codec_of, results, run, teach
 from playing import serving
 
 from autocoa_plugin.errors import ConfigError
-from autocoa_plugin.lab.asking.model import model_name
+from autocoa_plugin.lab.asking.model import Model
 from autocoa_plugin.lab.asking.world import SearchOptions, WorldOptions, build_world, read_settings
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder, training_cost
 from autocoa_plugin.ledger import Ledger, LedgerEntry
@@ -171,10 +171,13 @@ def test_what_a_checkpoint_had_cost_is_stored(files, tmp_path):
 
 
 def test_a_model_is_called_by_the_part_of_its_path_that_says_something():
-    assert model_name("runs/sft1-sft2/model") == "sft1-sft2"
-    assert model_name("runs/rl/checkpoints/global_step_90/actor/huggingface") == "rl"
-    assert model_name("Qwen/Qwen2.5-7B-Instruct") == "Qwen2.5-7B-Instruct"
-    assert model_name("model") == "model"
+    def called(path: str) -> str:
+        return Model(path).name
+
+    assert called("runs/sft1-sft2/model") == "sft1-sft2"
+    assert called("runs/rl/checkpoints/global_step_90/actor/huggingface") == "rl"
+    assert called("Qwen/Qwen2.5-7B-Instruct") == "Qwen2.5-7B-Instruct"
+    assert called("model") == "model"
 
 
 # ------------------------------------------------------------------------------------------------------------ settings

@@ -12,15 +12,18 @@ from playing import CODEC
 
 from autocoa_plugin import Codec, Limits, rollout, score
 from autocoa_plugin.data.records import Message
+from autocoa_plugin.lab.asking.model import Model
 from autocoa_plugin.lab.asking.player import Sample
 from autocoa_plugin.lab.asking.question import Question
+from autocoa_plugin.lab.asking.questions import QuestionSource
+from autocoa_plugin.lab.asking.world import World
 from autocoa_plugin.lab.synthesize.attempt import Attempt, Cut, Kind, Request, Usage
 from autocoa_plugin.lab.synthesize.data_card import Run
 from autocoa_plugin.lab.synthesize.data_set import Assembled, assemble
 from autocoa_plugin.lab.synthesize.job import Output, SynthesisJob
 from autocoa_plugin.lab.synthesize.provenance import Prompt, Provenance
 from autocoa_plugin.lab.synthesize.rows import RowMaker
-from autocoa_plugin.settings import Settings
+from autocoa_plugin.settings import SearchSettings, Settings
 from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment
 
 HEAD = "<think>Which city is it? I am not sure. "
@@ -94,13 +97,12 @@ def think_pair(asked: Question) -> list[Attempt]:
 
 def run_of(folder: Path, *, ended: Any = "complete", **output: Any) -> Run:
     """A run whose job writes into `folder`; near-duplicates are kept unless `output` says otherwise."""
-    settings = Settings(tools=())
     job = SynthesisJob(
-        questions="hotpotqa",
-        model="/home/someone/models/teacher-32b",
-        folder=folder,
-        cot=settings,
-        coa=settings,
+        QuestionSource("hotpotqa"),
+        Model("/home/someone/models/teacher-32b"),
+        folder,
+        cot=World(Settings(tools=()), "model_only"),
+        coa=World(Settings(search=SearchSettings(corpus="wiki.jsonl"))),
         output=Output(**{"near_duplicate": None, **output}),
     )
     return Run(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
+import pickle
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,9 @@ from playing import Server, serving
 
 from autocoa_plugin.cli import main
 from autocoa_plugin.lab.asking.questions import read_questions
+from autocoa_plugin.lab.synthesize.attempt import Attempt
+from autocoa_plugin.lab.synthesize.cli import add_parser, read_job
+from autocoa_plugin.lab.synthesize.synthesize import ray_worker
 from autocoa_plugin.tinyworld.world_files import Files
 
 QUESTIONS = 6
@@ -133,6 +141,20 @@ def test_questions_may_have_columns_of_their_own(files: Files, tmp_path: Path) -
         command[1] = str(own)
         assert main(command) == 0
     assert rows(tmp_path / "data") == {"coa": 1}
+
+
+def test_a_worker_of_another_process_needs_the_job_and_nothing_else(files: Files, tmp_path: Path) -> None:
+    async def attempt(open_worker: Callable[[], Any]) -> Attempt:
+        async with open_worker() as synthesizer:
+            return await anext(synthesizer.attempts(read_questions(str(files.val))[0], ()))
+
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    with serving(codec_of(files), teach) as server:
+        job = read_job(parser.parse_args(typed(files, tmp_path / "data", server.url, "--ray", 2)))
+        sent = pickle.loads(pickle.dumps(partial(ray_worker, job)))
+        assert sent.args == (job,)
+        assert asyncio.run(attempt(sent)).sample.reward.parts["exact_match"] == 1.0
 
 
 def test_a_set_that_is_for_evaluation_only_is_refused(
