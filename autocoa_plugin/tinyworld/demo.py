@@ -17,7 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ..lab.asking.world import read_settings
+from ..lab.asking.settings_file import read_settings
 from ..lab.explore.explore import ExploreJob, write_explorer
 from ..lab.report.cli import write_report
 from ..lab.scorecard.job import job_of, judge_model, model_to_judge

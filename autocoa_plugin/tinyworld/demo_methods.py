@@ -18,7 +18,8 @@ from rich.table import Table
 from ..config import require
 from ..lab.asking.model import Model
 from ..lab.asking.questions import QuestionSource
-from ..lab.asking.world import build_world, read_settings
+from ..lab.asking.settings_file import read_settings
+from ..lab.asking.world import build_world
 from ..lab.evaluate.evaluate import evaluate
 from ..lab.evaluate.job import EvaluationJob
 from ..lab.evaluate.results_folder import ResultsFolder

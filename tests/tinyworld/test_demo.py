@@ -13,7 +13,7 @@ from made_samples import made_sample, made_summary
 
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.methods import get_method
-from autocoa_plugin.lab.asking.world import read_settings
+from autocoa_plugin.lab.asking.settings_file import read_settings
 from autocoa_plugin.ledger import Ledger, LedgerEntry
 from autocoa_plugin.runs.process import LaunchError, MemoryWatch, launch
 from autocoa_plugin.stages.result import StageResult

@@ -12,7 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..asking.world import add_search_arguments, read_settings, search_options
+from ..asking.settings_file import add_search_arguments, read_settings, search_options
 from .explore import ExploreJob, Written, write_explorer
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...engines.base import Sampling
 from ...errors import ConfigError
-from ..asking.world import add_search_arguments, read_settings, search_options
+from ..asking.settings_file import add_search_arguments, read_settings, search_options
 from .imagine import Compared
 from .job import Job, JudgedModel, job_of, judge_model, model_to_judge
 from .scorecard import ScoreCard, read_cards, save_cards

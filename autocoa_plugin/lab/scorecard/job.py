@@ -17,7 +17,7 @@ from ...protocol import get_protocol
 from ...settings import SearchSettings, Settings, WorldModelSettings
 from ...tokenization import Codec
 from ..asking.model import Model, open_engine
-from ..asking.world import SearchOptions, SettingsFile
+from ..asking.settings_file import SearchOptions, SettingsFile
 from .imagine import (
     Compared,
     Judge,

@@ -24,15 +24,8 @@ from ..asking.model import add_model_arguments, model_of
 from ..asking.player import TurnSampling
 from ..asking.question_rows import Columns
 from ..asking.questions import QuestionSource
-from ..asking.world import (
-    SettingsFile,
-    World,
-    WorldOptions,
-    add_world_arguments,
-    build_world,
-    read_settings,
-    world_options,
-)
+from ..asking.settings_file import SettingsFile, read_settings
+from ..asking.world import World, WorldOptions, add_world_arguments, build_world, world_options
 from .gate import GateSettings
 from .job import Acceptance, Output, Pace, Prices, Rules, SynthesisJob
 

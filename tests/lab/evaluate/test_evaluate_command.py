@@ -14,7 +14,8 @@ from playing import serving
 
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.model import Model
-from autocoa_plugin.lab.asking.world import SearchOptions, WorldOptions, build_world, read_settings
+from autocoa_plugin.lab.asking.settings_file import SearchOptions, read_settings
+from autocoa_plugin.lab.asking.world import WorldOptions, build_world
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder, training_cost
 from autocoa_plugin.ledger import Ledger, LedgerEntry
 from autocoa_plugin.runs.identity import differences
