@@ -110,6 +110,17 @@ def test_the_core_imports_no_tool_around_it():
     assert {f"{m} -> {t}" for m in core for t in arrows()[m] if room(t) in ("lab", "tinyworld")} == set()
 
 
+def test_of_the_lab_asking_is_the_ground_floor_and_no_two_rooms_need_each_other():
+    needs: dict[str, set[str]] = {}
+    for module, targets in arrows().items():
+        for target in targets:
+            if room(module) == room(target) == "lab" and module != "lab":
+                first, second = module.split(".")[1], target.split(".")[1]
+                needs.setdefault(first, set()).update({second} - {first})
+    assert needs["asking"] == set()
+    assert {(a, b) for a in needs for b in needs[a] if a in needs.get(b, ())} == set()
+
+
 def test_there_are_no_import_circles():
     done: set[str] = set()
 

@@ -7,26 +7,20 @@
 
     package.module:Name    anybody's, such as one for a tokenizer that cannot spell a prompt
 
-Environment, budgets and metrics are the same for all; the wording of examples is `shots.py`'s.
+Environment, budgets and metrics are the same for all; the wording of examples stands in `prompting.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...errors import ConfigError, nearest
 from ...lookup import is_path, named, published
 from ...protocol import PUBLISHED, get_protocol
-from ...runs.identity import PARTS, differences
 from ...settings import RoutingSettings, Settings
-from ..evaluate.summary import ALL, Interval, Summary
-from ..evaluate.table import add_row, named_table, percent, short_names, stacked
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -104,47 +98,3 @@ def _check_explicit(settings: Settings, method: Method, explicit: Collection[str
         raise ConfigError(
             f"method {method.name!r} has no tool, but tools={list(settings.tools)} were asked for: leave them out"
         )
-
-
-# Several runs in the layout of the paper's Table 1: methods below each other, groups of questions side by side.
-
-
-_SAME = ("questions", "metric")
-
-
-def methods_table(summaries: Sequence[Summary], metric: str = "exact_match") -> Table:
-    """One row per run: a metric in percent by group, its interval below, and "avg", the mean over groups.
-
-    Runs may differ in model, prompt, protocol and world (that is what methods differ in). Raises `ConfigError` without
-    a run, or when the questions or the metric of two runs differ.
-    """
-    if not summaries:
-        raise ConfigError("a table of methods needs at least one run")
-    for other in summaries[1:]:
-        _check_alike(summaries[0], other)
-    groups = _groups(summaries)
-    heads = [*short_names(groups).values(), *(["avg"] if groups != [ALL] else [])]
-    table = named_table(f"{metric.replace('_', ' ')}, %", heads, first="")
-    for summary in summaries:
-        found = [summary.groups[name].metrics.get(metric) if name in summary.groups else None for name in groups]
-        cells = ["-" if each is None else stacked(each, digits=0) for each in found]
-        average = [percent(_average(found))] if groups != [ALL] else []
-        add_row(table, summary.method, *cells, *average)
-    return table
-
-
-def _check_alike(first: Summary, other: Summary) -> None:
-    but = [f"{part}.*" for part in PARTS if part not in _SAME]
-    if found := differences(first.fingerprint.flat, other.fingerprint.flat, but=but):
-        raise ConfigError(f"{other.method!r} and {first.method!r} are not one table: they differ in {', '.join(found)}")
-
-
-def _groups(summaries: Sequence[Summary]) -> list[str]:
-    names = dict.fromkeys(name for summary in summaries for name in summary.groups)
-    return [name for name in names if name != ALL] or [ALL]
-
-
-def _average(found: Sequence[Interval | None]) -> float | None:
-    """The mean over groups, each counted once; None as soon as one of them was not measured."""
-    means = [each.mean for each in found if each is not None and each.mean is not None]
-    return sum(means) / len(means) if means and len(means) == len(found) else None

@@ -1,8 +1,8 @@
 """Settings files of the commands around training, and the one set of options that names a search tool.
 
-A settings file is the `autocoa:` key of a recipe as YAML; beside it, the key `lab:` says what the commands take where no
-option says otherwise (`LabSettings`). Several files are read in order, a key of a later one replaces the whole key of
-an earlier one. Paths that begin with `./` are relative to the file. `autocoa tinyworld build` writes an example.
+A settings file is the `autocoa:` key of a recipe as YAML; beside it, the key `lab:` says what the commands take where
+no option says otherwise (`LabSettings`). Several files are read in order, a key of a later one replaces the whole key
+of an earlier one. Paths that begin with `./` are relative to the file. `autocoa tinyworld build` writes an example.
 """
 
 from __future__ import annotations

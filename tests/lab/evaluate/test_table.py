@@ -12,10 +12,10 @@ from made_samples import made_sample, made_summary
 from rich.console import Console
 
 from autocoa_plugin.errors import ConfigError
-from autocoa_plugin.lab.asking.methods import methods_table
 from autocoa_plugin.lab.evaluate.table import (
     actions_table,
     endings_table,
+    methods_table,
     notes,
     short_names,
     summary_table,
