@@ -92,6 +92,7 @@ setup(
     ],
     package_dir={RECIPES: "recipes"},
     package_data={
+        "autocoa_plugin": ["py.typed"],
         "autocoa_plugin.lab.explore": ["page/*"],
         "autocoa_plugin.lab.report": ["page/*"],
         "autocoa_plugin.tinyworld": ["base/*"],

@@ -39,6 +39,7 @@ def test_a_wheel_carries_every_recipe_and_the_base_model(wheel):
     for recipe in (ROOT / "recipes").rglob("*.yaml"):
         assert f"autocoa_plugin/recipes/{recipe.relative_to(ROOT / 'recipes')}" in names
     assert "autocoa_plugin/tinyworld/base/model.safetensors" in names
+    assert "autocoa_plugin/py.typed" in names  # type checkers of users read our annotations
     assert "autocoa_plugin/verl_adapters/agent_loop.yaml" in names
 
 
