@@ -69,7 +69,8 @@ def differences(
 
     Keys that match a pattern of `but` ("model.*") may differ. Tuples equal lists: one side was often read from a file.
     """
-    old, new = without(old, but), without(new, but)
+    patterns = (*but, *_OUR_FILES)
+    old, new = without(old, patterns), without(new, patterns)
     keys = [*new, *(key for key in old if key not in new)]
     texts = {key: tuple(_text(side[key]) if key in side else "nothing" for side in (old, new)) for key in keys}
     return {key: (before, now) for key, (before, now) in texts.items() if before != now}
@@ -118,6 +119,8 @@ def shortened(text: str) -> str:
     return text if len(text) <= 48 else f"{text[:36]}...{text[-9:]}"
 
 
+# in which file of ours a class stands changes with our versions; the class is named beside it
+_OUR_FILES = ("*custom_cls.path=pkg://autocoa_plugin.*",)
 # "*" matches dots as well; "key=value" stands for a key with that value only
 _WRITING = (
     "trainer.default_*_dir",

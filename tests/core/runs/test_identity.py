@@ -141,3 +141,11 @@ def test_an_identity_is_flat_without_what_is_not_set():
     assert identity.flat == {"questions.count": 2, "world.top_k": 3, "model.content": "m"}
     other = {"questions.count": 2, "world.top_k": 5}
     assert differences(identity.flat, other, but=("model.*",)) == {"world.top_k": ("3", "5")}
+
+
+def test_a_class_of_ours_may_stand_in_another_file_than_when_a_run_began():
+    old = {"data.custom_cls.path": "pkg://autocoa_plugin.verl_adapters.pair_dataset", "data.custom_cls.name": "Pairs"}
+    moved = {**old, "data.custom_cls.path": "pkg://autocoa_plugin.verl_adapters.record_dataset"}
+    assert differences(old, moved) == {}
+    assert list(differences(old, {**moved, "data.custom_cls.name": "Rows"})) == ["data.custom_cls.name"]
+    assert list(differences(old, {**old, "data.custom_cls.path": "pkg://mine"})) == ["data.custom_cls.path"]
