@@ -65,7 +65,7 @@ e2e: setup
 test: lint browser unit e2e
 
 $(VENV)/.docs: setup.py | setup
-	@$(PIP) -e '.[docs]'
+	@$(PIP) -e '.[docs]' 2> $(VENV)/pip.log || { cat $(VENV)/pip.log; exit 1; }
 	@touch $@
 
 docs: $(VENV)/.docs

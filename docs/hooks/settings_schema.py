@@ -1,6 +1,7 @@
 """mkdocs hook: the tables of docs/settings.md, from the dataclasses that check a recipe's key `autocoa:`.
 
     <!-- settings autocoa_plugin.settings:Settings -->     becomes a table per dataclass, the nested ones included
+    <!-- settings package.module:Class key -->             the same under another key than `autocoa`
 
     python docs/hooks/settings_schema.py                   prints what the page will say
 
@@ -22,12 +23,12 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 ROOT = Path(__file__).parents[2]
-_MARK = re.compile(r"^<!-- settings (?P<module>[\w.]+):(?P<name>\w+) -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- settings (?P<module>[\w.]+):(?P<name>\w+)(?: (?P<key>\w+))? -->$", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Fill the marks of a page."""
-    return _MARK.sub(lambda found: schema(_load(found["module"], found["name"])), markdown)
+    return _MARK.sub(lambda found: schema(_load(found["module"], found["name"]), found["key"] or "autocoa"), markdown)
 
 
 def _load(module: str, name: str) -> type[Any]:
@@ -119,4 +120,4 @@ def _is_list(kind: Any) -> bool:
 
 if __name__ == "__main__":
     for found in _MARK.finditer((ROOT / "docs" / "settings.md").read_text(encoding="utf-8")):
-        print(schema(_load(found["module"], found["name"])))
+        print(schema(_load(found["module"], found["name"]), found["key"] or "autocoa"))
