@@ -3,11 +3,11 @@
     autocoa     no examples      the policy decides when to act, within its thought
     search_r1   no examples      thought, search and answer side by side (arXiv:2503.09516)
     react       three examples   a prompted workflow (arXiv:2210.03629)
-    model_only  no tool          the closed-book control: the same model, nobody to ask
+    model_only  no tool          the closed-book control: the same model without a tool
 
-    package.module:Name    anybody's, such as one for a tokenizer that cannot spell a prompt
+    package.module:Name    a method of yours, such as one for a tokenizer that cannot spell a prompt
 
-Environment, budgets and metrics are the same for all; the wording of examples is `shots.py`'s.
+Environment, budgets and metrics are the same for all; the worked examples are in `prompting.py`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Method:
-    """How a model is asked.
+    """Prompting method: a protocol, a system prompt, worked examples, and whether there is a tool.
 
-    `label` is the row of a table. `protocol` is a name of `presets.PRESETS`, `system_prompt` one of `prompts.PROMPTS`,
-    `shots` one of `shots.SHOTS`; None: without. `has_tool` False: no tool is provided and no action allowed.
+    `label` is the row of a table. `protocol` is a name of `protocol.PRESETS`, `system_prompt` one of `prompts.PROMPTS`,
+    `shots` one of `prompting.SHOTS`; None: without. `has_tool` False: no tool is provided and no action allowed.
     """
 
     name: str
@@ -76,11 +76,11 @@ def get_method(name: str) -> Method:
 
 
 def apply_method(settings: Settings, method: Method, *, explicit: Collection[str] = ()) -> Settings:
-    """The settings as the method wants them: its protocol, prompt and tools; limits stay as they are.
+    """Adapt settings to a method: its protocol, prompt and tools; limits stay as they are.
 
     `explicit` names the keys that a user has set, which win: a prompt of one's own, tools of one's own. Without a tool,
-    whatever says who answers an action is dropped, and `limits.max_actions` is 0, so that a begun action ends in the
-    forced answer. Raises `ConfigError` when an explicit protocol or tool contradicts the method.
+    search, cassette and routing are dropped, and `limits.max_actions` is 0, so that a begun action ends in the forced
+    answer. Raises `ConfigError` when an explicit protocol or tool contradicts the method.
     """
     _check_explicit(settings, method, explicit)
     values: dict[str, Any] = {"protocol": method.protocol}
@@ -106,17 +106,18 @@ def _check_explicit(settings: Settings, method: Method, explicit: Collection[str
         )
 
 
-# Several runs in the layout of the paper's Table 1: methods below each other, groups of questions side by side.
+# ---------------------------------------------------------------------------------------------- a table of several runs
 
 
 _SAME = ("questions", "metric")
 
 
 def methods_table(summaries: Sequence[Summary], metric: str = "exact_match") -> Table:
-    """One row per run: a metric in percent by group, its interval below, and "avg", the mean over groups.
+    """Table of runs, one row each: a metric in percent by group, its interval below, and "avg", the mean over groups.
 
-    Runs may differ in model, prompt, protocol and world (that is what methods differ in). Raises `ConfigError` without
-    a run, or when the questions or the metric of two runs differ.
+    Methods below each other, groups of questions side by side: the layout of the paper's Table 1. Runs may differ in
+    model, prompt, protocol and world (that is what methods differ in). Raises `ConfigError` without a run, or when the
+    questions or the metric of two runs differ.
     """
     if not summaries:
         raise ConfigError("a table of methods needs at least one run")
@@ -145,6 +146,6 @@ def _groups(summaries: Sequence[Summary]) -> list[str]:
 
 
 def _average(found: Sequence[Interval | None]) -> float | None:
-    """The mean over groups, each counted once; None as soon as one of them was not measured."""
+    """Mean over groups, each counted once; None as soon as one of them was not measured."""
     means = [each.mean for each in found if each is not None and each.mean is not None]
     return sum(means) / len(means) if means and len(means) == len(found) else None

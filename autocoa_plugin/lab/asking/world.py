@@ -1,9 +1,9 @@
-"""Who answers actions, and how a question is put: from options and a settings file to a `World`.
+"""World of a model: who answers its actions and how questions are put to it, from options and a settings file.
 
     settings file  <  options  <  what the method demands        later ones win
 
-A settings file is the `autocoa:` key of a recipe as YAML; beside it, the key `lab:` says what the commands around
-training take where no option says otherwise (`LabSettings`). Several files are read in order, a key of a later one
+A settings file is the `autocoa:` key of a recipe as YAML; beside it, the key `lab:` holds the defaults of the
+commands around training (`LabSettings`). Several files are read in order, a key of a later one
 replaces the whole key of an earlier one. Paths that begin with `./` are relative to the file.
 """
 
@@ -36,7 +36,7 @@ EnvironmentName = Literal["real", "world_model", "cassette", "none"]
 
 @dataclass(frozen=True)
 class LabSettings:
-    """The key `lab:` of a settings file: what a world brings for evaluate, synthesize, scorecard and chat.
+    """Key `lab:` of a settings file: questions, methods and checks for evaluate, synthesize, scorecard and chat.
 
     `questions` are evaluated on, `train_questions` synthesised from, `queries` imagined by the scorecard: files or
     names of data sets. `methods` says which `Method` a method is in this world (`package.module:Name`); empty: the
@@ -53,7 +53,7 @@ class LabSettings:
     spell_question: str | None = None
 
     def method(self, name: str) -> str:
-        """What a method is called in this world; raises `ConfigError` for one that it has no words for."""
+        """Look up the method of this world behind a name; raises `ConfigError` for one that it has no words for."""
         if self.methods and name not in self.methods:
             get_method(name)  # a name that is no method at all is said to be one
             raise ConfigError(
@@ -67,7 +67,7 @@ class LabSettings:
             named(self.check_tokenizer, where="lab.check_tokenizer")(tokenizer, model)
 
     def spelled(self, text: str, tokenizer: Any) -> tuple[str, list[str]]:
-        """A typed question in this world's words, and the words that are unknown."""
+        """Spell a typed question in this world's words; also returns the words that are unknown."""
         if self.spell_question is None:
             return text, []
         return named(self.spell_question, where="lab.spell_question")(text, tokenizer)
@@ -75,7 +75,7 @@ class LabSettings:
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """What the files of `--settings` say: the keys under `autocoa:` that are given, and `lab:`."""
+    """Contents of the `--settings` files: the keys that are given under `autocoa:`, and `lab:`."""
 
     given: Mapping[str, Any] = field(default_factory=dict)
     lab: LabSettings = field(default_factory=LabSettings)
@@ -83,7 +83,7 @@ class SettingsFile:
 
     @property
     def search(self) -> SearchSettings | None:
-        """The search tool of the file; None when it names none."""
+        """Search tool of the file; None when it names none."""
         found = self.given.get("search")
         return None if found is None else from_mapping(SearchSettings, found, where=f"{self.where}: search")
 
@@ -136,12 +136,12 @@ def _beside(value: Any, folder: Path) -> Any:
     return str(folder / value) if isinstance(value, str) and value.startswith("./") else value
 
 
-# Which search tool answers, for every command that may ask one.
+# ------------------------------------------ command-line options of the search tool, for every command that may ask one
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """The search tool that the command line names; None: as the settings file says."""
+    """Search tool that the command line names; None: as the settings file says."""
 
     corpus: str | None = None
     index_dir: str | None = None
@@ -155,7 +155,7 @@ class SearchOptions:
             raise ConfigError("give one of --corpus, --search-url and --web")
 
     def over(self, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """The keys of `SearchSettings`, options over what a settings file has given; None when neither names a tool."""
+        """Lay the options over keys of `SearchSettings` from a settings file; None when neither names a tool."""
         found: dict[str, Any] = dict(given or {})
         tool: dict[str, Any] = {}
         if self.corpus:
@@ -172,7 +172,7 @@ class SearchOptions:
         return found | {name: value for name, value in extra.items() if value is not None}
 
     def settings(self, file: SettingsFile) -> SearchSettings | None:
-        """The settings of the tool; None when neither options nor file name one. Raises `ConfigError`."""
+        """Settings of the tool; None when neither options nor file name one. Raises `ConfigError`."""
         if self.corpus and not Path(self.corpus).exists():
             raise ConfigError(f"--corpus: {self.corpus} does not exist")
         found = self.over(file.given.get("search"))
@@ -205,7 +205,7 @@ def search_options(arguments: argparse.Namespace) -> SearchOptions:
 
 @dataclass(frozen=True)
 class World:
-    """How questions are put and who answers actions: the settings of a method, and what the settings file adds.
+    """World of a model: the settings of a method, who answers actions, and what the settings file adds.
 
     `method` is what `get_method` takes; raises `ConfigError` for an unknown one.
     """
@@ -230,7 +230,7 @@ class World:
         return Codec(tokenizer, get_protocol(self.settings.protocol), end_ids=end_ids)
 
     def prepare(self, codec: Codec) -> PreparedWorld:
-        """Build what answers actions, and how questions are spelled by a codec of this world's protocol.
+        """Build the environment that answers actions, and the prompting by a codec of this world's protocol.
 
         Raises `ConfigError` for limits or a prompt that the model's tokenizer cannot spell.
         """
@@ -242,7 +242,7 @@ class World:
 
 @dataclass(frozen=True)
 class PreparedWorld:
-    """A world as one model sees it: everything that a rollout needs but its engine."""
+    """World as one model sees it: everything that a rollout needs but its engine."""
 
     settings: Settings
     codec: Codec
@@ -250,7 +250,7 @@ class PreparedWorld:
     environment: Environment
 
     def player(self, engine: Engine, sampling: SamplingOptions) -> Player:
-        """Who answers questions in this world, with an engine."""
+        """Make the player that answers questions in this world with an engine."""
         return Player(
             engine=engine,
             environment=self.environment,
@@ -263,7 +263,7 @@ class PreparedWorld:
         )
 
     def identity(self) -> dict[str, dict[str, Any]]:
-        """The parts "world", "protocol" and "prompt" of a fingerprint; the world's index must have been built."""
+        """Parts "world", "protocol" and "prompt" of a fingerprint; the world's index must have been built."""
         return {
             "world": world_identity(self.settings),
             "protocol": {"name": self.settings.protocol, "digest": digest(asdict(self.codec.protocol))},
@@ -273,7 +273,7 @@ class PreparedWorld:
 
 @dataclass(frozen=True)
 class WorldOptions:
-    """Who answers actions; None: as the settings file says.
+    """Command-line options of who answers actions; None: as the settings file says.
 
     `environment` "real" is the search tool, "world_model" lets the policy imagine, "cassette" replays the tape
     `cassette`, "none" forbids actions.
@@ -288,7 +288,7 @@ class WorldOptions:
 def build_world(
     method: str | None = None, options: WorldOptions | None = None, file: SettingsFile | None = None
 ) -> World:
-    """Build the settings of a method; raises `ConfigError` for what contradicts itself.
+    """Build the world of a method; raises `ConfigError` for what contradicts itself.
 
     Without a method it is the one of the settings file's protocol; where there is none, "autocoa".
     """
@@ -352,11 +352,11 @@ def world_options(arguments: argparse.Namespace) -> WorldOptions:
 
 
 def world_of(arguments: argparse.Namespace) -> World:
-    """The world that the options and the settings files ask for; raises `ConfigError` for what contradicts itself."""
+    """Build the world that options and settings files ask for; raises `ConfigError` for what contradicts itself."""
     return build_world(arguments.method, world_options(arguments), read_settings(arguments.settings))
 
 
-# What results depend on. Nothing here names this machine: corpora go by their content, servers by their dialect.
+# ---------------------------------------------------------------------------------------------- the identity of a world
 
 
 # where and how fast an author answers, not what
@@ -364,7 +364,10 @@ _UNRELATED = ("world_model.url", "world_model.api_key_env", "world_model.timeout
 
 
 def world_identity(settings: Settings) -> dict[str, Any]:
-    """Say who answers actions during evaluation ("real", "world_model", "cassette", "none", ...), and the budgets."""
+    """Identify who answers actions in evaluation ("real", "world_model", "cassette", "none", ...), and the budgets.
+
+    Results depend on it. Nothing in it names this machine: corpora go by their content, servers by their dialect.
+    """
     environment = environment_name(settings)
     world: dict[str, Any] = {"environment": environment, **flatten(to_mapping(settings.limits), "limits.")}
     if environment == "none":
@@ -384,7 +387,7 @@ def world_identity(settings: Settings) -> dict[str, Any]:
 
 
 def environment_name(settings: Settings) -> str:
-    """Who answers actions outside training: "none", "cassette", "real", "world_model", "routed" (now one, now other).
+    """Name who answers actions outside training: "none", "cassette", "real", "world_model", "routed" (several).
 
     "none" as well where no action is allowed.
     """
