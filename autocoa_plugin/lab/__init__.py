@@ -1,1 +1,4 @@
-"""Tools around an agent: prepare data, evaluate, compare, synthesize, report, explore, chat; the core imports none."""
+"""Tools around an agent: ask, prepare, evaluate, compare, synthesize, scorecard, report, explore, chat.
+
+The core imports none of them.
+"""

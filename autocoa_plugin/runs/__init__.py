@@ -1,9 +1,9 @@
-"""Runs of every kind: what they were made with, whether they may go on, what is kept of them, how far they are.
+"""Runs of every kind: their identity, whether they may go on, what is kept of them, how far they are.
 
 | file | answers |
 |---|---|
-| `identity` | what a run was made with (`Identity`, `decisive`, fingerprints of files and models), `differences` of two |
-| `folder` | who may write a folder, whether a run may go on in it, how long it has taken: `claimed`, `begin`, `end_session` |
+| `identity` | what a run was made with (`Identity`, `decisive`, fingerprints), `differences` of two |
+| `folder` | who may write a folder, whether a run may go on in it, its seconds: `claimed`, `begin`, `end_session` |
 | `files` | files that are whole or not there at all: `write_json`, `replacing`, `exchanging` |
 | `log` | finished items, a line of JSON each, found again after a crash: `LineLog` |
 | `progress` | how far it has come: a bar, or a line per tenth |

@@ -1,4 +1,4 @@
-"""Write files that are whole or not there at all, whoever reads them while they are written; read JSON.
+"""Write files that are whole or not there at all (atomic writes); read and spell JSON.
 
     write_atomically, write_json    a text, a JSON file
     replacing, replacement          a file that is written piece by piece, as an open file or under a temporary name
@@ -61,13 +61,7 @@ def replacement(path: Path) -> Iterator[Path]:
         building.unlink(missing_ok=True)
 
 
-# Files of one folder that take the place of others together: all of them or none, whatever interrupts.
-#
-#     with exchanging(folder, is_old) as staged:    write the new files into `staged`
-#         ...                                       .staged ──rename──> .exchange ──file by file──> folder
-#
-# The rename is the moment of the change: what is interrupted before it never happened, what is interrupted after it is
-# finished by the next `exchanging` or `finish`. Until then `is_pending` tells readers. One process at a time.
+# ----------------------------------------------------------- files of one folder that take the place of others together
 
 
 _STAGED, _PENDING, _LIST = ".staged", ".exchange", ".exchange.json"
@@ -77,8 +71,13 @@ _STAGED, _PENDING, _LIST = ".staged", ".exchange", ".exchange.json"
 def exchanging(folder: Path, is_old: Callable[[str], bool]) -> Iterator[Path]:
     """Give an empty folder to write into; when the block ends well, its files take the place of the old ones.
 
-    `is_old` says of a name in `folder` whether it is to go when there is no new file of this name. A block that raises
-    leaves everything as it was.
+        with exchanging(folder, is_old) as staged:    write the new files into `staged`
+            ...                                       .staged ──rename──> .exchange ──file by file──> folder
+
+    All of them or none: what is interrupted before the rename never happened, what is interrupted after it is finished
+    by the next `exchanging` or `finish`. Until then `is_pending` warns readers. One process at a time. `is_old` says of
+    a name in `folder` whether it is to go when there is no new file of this name. A block that raises leaves everything
+    as it was.
     """
     finish(folder)
     staged = folder / _STAGED

@@ -1,4 +1,4 @@
-"""Folders that one run fills over several sessions: one process at a time, and only with what they were made with.
+"""Run folders: filled over several sessions, by one process at a time, and only by a run of the same identity.
 
     run.json   identity, what the command is about, and the wall clock of earlier sessions
     .lock      held while a process writes there
@@ -30,34 +30,35 @@ _LOCK = ".lock"
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The files that every run's folder has; `LOG` names the one that grows while a session lasts."""
+    """Folder of a run and the files that every one has; `LOG` names the one that grows while a session lasts."""
 
     path: Path
     LOG: ClassVar[str]
 
     @property
     def run(self) -> Path:
-        """What the run is: identity, command, times; written before anything is asked."""
+        """Description of the run: identity, command, times; written before anything is asked."""
         return self.path / "run.json"
 
     @property
     def log(self) -> Path:
-        """What is finished, a line each; last changed when a session that died was alive."""
+        """Log of finished items, a line each; last changed when a session that died was alive."""
         return self.path / self.LOG
 
     @property
     def server_log(self) -> Path:
-        """What a vLLM server of our own has said."""
+        """Log of a vLLM server of our own."""
         return self.path / "vllm.log"
 
 
-# Who writes: one process at a time.
+# ------------------------------------------------------------------------------- the lock: one process writes at a time
 
 
 def claim(folder: Path, lock: Path, *, waits: bool = False) -> BaseFileLock | None:
     """Hold `folder` by the file `lock` until it is released or this process ends; None on a file system without locks.
 
-    `waits`: until whoever holds it has finished. Raises `ConfigError` that names the other process, as far as known.
+    `waits`: until the process that holds it has finished. Raises `ConfigError` that names the other process, as far as
+    known.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     held, owner = FileLock(lock, timeout=-1 if waits else 0), _owner(lock)
@@ -107,7 +108,7 @@ def _refuse_foreign(folder: RunFolder) -> None:
         raise ConfigError(f"{path} holds {sorted(others)[0]!r} and no results: choose another folder (-o)")
 
 
-# Whether it may go on, and for how long it has.
+# ------------------------------------------------------------ run.json: may a run go on here, and how long it has taken
 
 
 def check_same(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any], *, remedy: str) -> None:
@@ -133,7 +134,7 @@ def begin(folder: RunFolder, identity: Identity, about: Mapping[str, Any]) -> fl
 
 
 def end_session(folder: RunFolder) -> float:
-    """Note in run.json what all sessions took, and return it: wall-clock seconds."""
+    """Store in run.json the wall-clock seconds of all sessions, and return them."""
     run = read_run(folder)
     if run is None:
         raise DataError(f"{folder.run} has gone while its run was under way")
@@ -143,7 +144,7 @@ def end_session(folder: RunFolder) -> float:
 
 
 def read_run(folder: RunFolder) -> dict[str, Any] | None:
-    """The content of run.json; None where there is none. Raises `DataError` naming the file."""
+    """Read run.json; None where there is none. Raises `DataError` naming the file."""
     if not folder.run.is_file():
         return None
     run = read_json(folder.run)
@@ -155,6 +156,6 @@ def read_run(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def _spent(folder: RunFolder, run: Mapping[str, Any]) -> float:
-    """What earlier sessions took: up to the last thing that the last one kept, however it ended."""
+    """Seconds of earlier sessions: up to the last item that the last one kept, however it ended."""
     last = folder.log.stat().st_mtime if folder.log.is_file() else 0.0
     return run["seconds_before"] + max(0.0, last - run["started"])

@@ -1,4 +1,4 @@
-"""What a run was made with, as flat keys and values, and which of them differ between two runs.
+"""Identity of a run: what it was made with, as flat keys and values, and which of them differ between two runs.
 
     {"optim": {"lr": 5e-5}, "data": {...}}  ->  {"optim.lr": 5e-5, "data.train_batch_size": 32, ...}
 
@@ -22,7 +22,7 @@ PARTS = ("questions", "metric", "world", "protocol", "prompt", "sampling", "mode
 
 @dataclass(frozen=True)
 class Identity:
-    """What the numbers of a run depend on, so that unlike numbers do not stand in one column.
+    """Identity of a run: all that its numbers depend on, so that unlike numbers do not stand in one column.
 
         questions   the set: SHA-256 over ids, wording and gold answers, and how many there are
         metric      version of the metrics; the judge's model and prompt
@@ -77,7 +77,7 @@ def differences(
 
 
 def describe(different: Mapping[str, tuple[str, str]], *, shown: int = 12, here: str = "here") -> str:
-    """Say the first differences: "optim.lr=5e-05 (here 0.0001), seed=1 (here 2) and 4 more"."""
+    """Spell the first differences: "optim.lr=5e-05 (here 0.0001), seed=1 (here 2) and 4 more"."""
     parts = [f"{key}={shortened(old)} ({here} {shortened(new)})" for key, (old, new) in list(different.items())[:shown]]
     more = f" and {len(different) - shown} more" if len(different) > shown else ""
     return ", ".join(parts) + more
@@ -175,11 +175,7 @@ _SPEED = (
 )
 
 
-# What a file or a model folder contains, as a short string: two equal strings mean that nothing has changed.
-#
-#     file_fingerprint("pairs.parquet")     "sha256:5f0c..."             the whole file
-#     model_fingerprint("outputs/sft1")     "model:91ab..."              weights, configuration, tokenizer
-#     model_fingerprint("org/name")         "id:org/name"                a model that is not a local folder
+# -------------------------------------------------------- fingerprints: two equal strings mean that nothing has changed
 
 
 _SAMPLE_BYTES = 1 << 20
@@ -214,7 +210,9 @@ def file_fingerprint(path: str | Path, *, whole_below_bytes: int = _WHOLE_FILE_B
 
 
 def model_fingerprint(model: str | Path) -> str:
-    """Return "model:<32 digits>" of the files in a Hugging Face folder; an id of a hub stands for itself.
+    """Return "model:<32 digits>" of a Hugging Face folder: weights, configuration, tokenizer.
+
+    An id of a hub stands for itself: "id:org/name".
 
     Raises `OSError` when a file cannot be read.
     """

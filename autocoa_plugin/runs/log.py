@@ -1,11 +1,11 @@
-"""A log of finished work on disk: one line of JSON each, kept the moment it is done, found again by its key.
+"""Log of finished work on disk: one line of JSON each, kept the moment it is done, found again by its key.
 
     keep(item) ──> {...}\\n        read() ──> all, in the order in which they were kept
                    {...}\\n        at(key) ──> one, from where its line begins
 
 Items stay on disk, only their places are in memory. A line ends in a newline, so a process that dies leaves at most one
-half-written line, the last one, which `read` cuts off; a disk that is full leaves none. What an item is, and which are
-still missing, is for the users to say: evaluation keeps samples, synthesis attempts.
+half-written line, the last one, which `read` cuts off; a disk that is full leaves none. Its users define the
+items and know which are still missing: evaluation keeps samples, synthesis attempts.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Key = tuple[Any, ...]
 
 
 class Item(Protocol):
-    """What can be kept."""
+    """Item of a log: a key and a row."""
 
     @property
     def key(self) -> Key:
-        """What each item of a log has for itself."""
+        """Key that no other item of the log has."""
         ...
 
     def to_row(self) -> Mapping[str, Any]:
-        """A JSON-ready mapping, of one line."""
+        """Spell the item as a JSON-ready mapping, which becomes one line."""
         ...
 
 
@@ -41,7 +41,7 @@ T = TypeVar("T", bound=Item)
 
 
 class LineLog(Generic[T]):
-    """The items in one file; use it as a context manager, one process at a time, and `read` first.
+    """Log of items in one file; use it as a context manager, one process at a time, and `read` first.
 
     `from_row` rebuilds an item and raises `ValueError` for a row that is none, `name` says which item it is, and
     `remedy` what to do about a line that cannot be read. Raises `OSError` when the file cannot be opened.
@@ -63,7 +63,7 @@ class LineLog(Generic[T]):
 
     @property
     def keys(self) -> KeysView[Key]:
-        """The items that are there, in the order in which they were kept: a view that grows with the log."""
+        """Keys of the items that are there, in the order in which they were kept: a view that grows with the log."""
         return self._lines.keys()
 
     def read(self) -> Iterator[T]:

@@ -1,4 +1,9 @@
-"""One launched process: its output goes to a log file, its progress to the terminal, its failure into one sentence."""
+"""Launch a training program: output into a log file, progress on the terminal, failure in one sentence.
+
+    launch                   run a command to its end; Ctrl-C and SIGTERM end all its descendants too
+    MemoryWatch              peak memory of all its processes together
+    read_steps, merge_steps  metrics by step, as verl's file logger wrote them
+"""
 
 from __future__ import annotations
 
@@ -122,18 +127,21 @@ def _failure(title: str, status: int, log: Path, lines: int = 15) -> str:
             kept.append(line)
             if line.startswith("autocoa: "):
                 reason = line.removeprefix("autocoa: ").strip()
-    told = f": {reason}" if reason and any(reason in line for line in kept) else ""
-    return f"{title} ended with status {status}{told}; the end of {log}:\n{''.join(kept)}"
+    why = f": {reason}" if reason and any(reason in line for line in kept) else ""
+    return f"{title} ended with status {status}{why}; the end of {log}:\n{''.join(kept)}"
 
 
-# How much memory a process and all its descendants take together, at the worst moment that was looked at.
+# ------------------------------------------------------ memory of a process tree at the worst moment that was looked at
 
 
 _SAMPLE_EVERY_S = 5.0
 
 
 class MemoryWatch:
-    """Keeps the peak of proportional set sizes: memory that processes share is counted once."""
+    """Peak memory of a process and its descendants together, at the worst moment that was looked at.
+
+    Added up are proportional set sizes: memory that processes share is counted once.
+    """
 
     def __init__(self) -> None:
         self.peak_bytes = 0
@@ -184,10 +192,7 @@ def _psutil() -> ModuleType:
     return psutil
 
 
-# What verl's file logger wrote: `{"step": 12, "data": {"train/loss": 0.4, ...}}`, one JSON line per logged step.
-#
-# verl empties the file when a run is resumed, so each launch gets a file of its own; `merge_steps` makes one history of
-# them.
+# ---------------------------------------------------------------------------------------- metrics of verl's file logger
 
 
 # a line of verl's has a few kilobytes at most
@@ -195,7 +200,10 @@ _END_BYTES = 1 << 16
 
 
 def read_steps(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of one file, [] while there is none; a last line that is half written is left out."""
+    """Return the lines of one file, [] while there is none; a last line that is half written is left out.
+
+    Each is `{"step": 12, "data": {"train/loss": 0.4, ...}}`, one logged step.
+    """
     return _parse(path.read_bytes()) if path.is_file() else []
 
 
@@ -214,6 +222,7 @@ def last_step(path: Path) -> int:
 def merge_steps(paths: Iterable[Path]) -> dict[int, dict[str, Any]]:
     """Merge the files of several launches, in their order: what a later launch did again replaces the earlier steps.
 
+    verl empties the file when a run is resumed, so each launch gets a file of its own.
     Returns step -> metrics; several lines of one step (training, validation) are one mapping.
     """
     history: dict[int, dict[str, Any]] = {}

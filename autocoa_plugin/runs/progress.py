@@ -1,4 +1,4 @@
-"""How far work has come: a bar on a terminal, one line per tenth elsewhere, such as in a CI log."""
+"""Progress of work: a bar on a terminal, one line per tenth elsewhere, such as in a CI log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOOK_EVERY_S = 0.5
 
 
 class ShownProgress:
-    """One task of this process under a text; use it as a context manager.
+    """Progress of one task under a text; use it as a context manager.
 
     `has_lines` False: the bar only. `options` are those of rich's bar, which shows nothing where standard output is no
     terminal.
@@ -63,7 +63,7 @@ class ShownProgress:
 
 
 class CountedProgress(ShownProgress, ABC):
-    """Counts steps towards `total`, with a text that says how it is going."""
+    """Progress that counts steps towards `total`, with a text that says how it is going."""
 
     def __init__(self, total: int, *, has_lines: bool = True) -> None:
         super().__init__(has_lines=has_lines)
@@ -72,7 +72,7 @@ class CountedProgress(ShownProgress, ABC):
 
     @abstractmethod
     def text(self) -> str:
-        """How it is going."""
+        """Text beside the bar: how the work is going."""
 
     def step(self, *, has_line: bool = True) -> None:
         """Count one step."""

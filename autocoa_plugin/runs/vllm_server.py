@@ -2,7 +2,7 @@
 
     with vllm_server(folder, log=log) as url: ...      "http://127.0.0.1:<port>/v1"
 
-Who asks it is `engines.openai_server`'s business.
+It is asked by the engine in `engines/openai_server.py`.
 """
 
 from __future__ import annotations

@@ -66,21 +66,18 @@ async def until_stopped(workers: Iterable[Coroutine[Any, Any, None]], stop: asyn
         await asyncio.gather(done, stopping, *tasks, return_exceptions=True)
 
 
-# A rollout that the engine will not take is counted, not the end of a run; an engine that takes none is.
-#
-# refused, nobody answered yet ──> held back ──> too many, or the end: EngineError with the first reason
-# answered ──> those held back and this one are kept; from here on refusals are kept as they come
+# ---------------------------------------------------------- refused rollouts are counted, unless the engine refuses all
 
 
 MOST_HELD = 8
 
 
 class Asked(Protocol):
-    """A rollout that is over."""
+    """Rollout that is over."""
 
     @property
     def error(self) -> str | None:
-        """Why the engine would not answer; None: it answered."""
+        """Reason why the engine would not answer; None: it answered."""
         ...
 
 
@@ -88,7 +85,13 @@ T = TypeVar("T", bound=Asked)
 
 
 class Refusals(Generic[T]):
-    """Passes rollouts on to `keep`; `is_answering` True: the engine has answered before, in an earlier session."""
+    """Pass rollouts on to `keep`: one that the engine refuses does not end the run, an engine that refuses all does.
+
+        refused, none answered yet ──> held back ──> too many, or the end: EngineError with the first reason
+        answered ──> those held back and this one are kept; from here on refusals are kept as they come
+
+    `is_answering` True: the engine has answered before, in an earlier session.
+    """
 
     def __init__(self, keep: Callable[[T], object], *, is_answering: bool = False) -> None:
         self._keep, self._is_answering = keep, is_answering

@@ -1,4 +1,4 @@
-"""Command `autocoa stages FOLDER --model PATH --stages sft1,sft2,sft3 [key=value | sft2:key=value ...]`."""
+"""`autocoa stages FOLDER --model PATH --stages sft1,sft2,sft3 [key=value | sft2:key=value ...]`."""
 
 from __future__ import annotations
 

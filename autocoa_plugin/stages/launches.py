@@ -1,4 +1,4 @@
-"""What happened in a stage's folder so far: its launches, the steps they logged, the checkpoints they left.
+"""Launches of a stage so far: the steps they logged, and the checkpoints they left in its folder.
 
     <stage folder>/launches/000/  command.json  log.txt  metrics.jsonl       one folder per launch
     <stage folder>/checkpoints/   global_step_N/  latest_checkpointed_iteration.txt         verl's
@@ -36,18 +36,18 @@ def latest_step(checkpoints: Path) -> int:
 
 @dataclass(frozen=True)
 class Launch:
-    """One start of the program."""
+    """Launch of a stage: one start of its program."""
 
     folder: Path
 
     @property
     def log(self) -> Path:
-        """Everything it printed."""
+        """Log of everything it printed."""
         return self.folder / "log.txt"
 
     @property
     def metrics(self) -> Path:
-        """What verl's file logger wrote."""
+        """File that verl's file logger writes."""
         return self.folder / "metrics.jsonl"
 
     def begin(self, command: list[str]) -> None:
@@ -57,12 +57,12 @@ class Launch:
 
     @property
     def seconds(self) -> float:
-        """From its start to the last line it printed; that also holds for one that was killed."""
+        """Seconds from its start to the last line it printed; that also holds for one that was killed."""
         started = json.loads((self.folder / "command.json").read_text(encoding="utf-8"))["started_unix_s"]
         return max(0.0, self.log.stat().st_mtime - started) if self.log.is_file() else 0.0
 
     def total_steps(self) -> int:
-        """How many steps the whole stage has, read from the progress bar; 0 while it is not known."""
+        """Number of steps of the whole stage, read from the progress bar; 0 while it is not known."""
         if not self.log.is_file():
             return 0
         with self.log.open("rb") as file:
@@ -90,20 +90,20 @@ class Launches:
 
     @property
     def seconds(self) -> float:
-        """Of all launches together."""
+        """Seconds of all launches together."""
         return sum(launch.seconds for launch in self)
 
     def steps(self) -> dict[int, dict[str, Any]]:
-        """Step -> metrics over all launches; steps that were done again count once."""
+        """Metrics by step over all launches; steps that were done again count once."""
         return merge_steps(launch.metrics for launch in self)
 
     def total_steps(self) -> int:
-        """How many steps the stage has, 0 when no launch came far enough to say so."""
+        """Number of steps of the stage, 0 when no launch came far enough to say so."""
         return max((launch.total_steps() for launch in self), default=0)
 
 
 def done_steps(launch: Launch, resumed_from: int) -> int:
-    """The step a running launch has reached."""
+    """Step that a running launch has reached."""
     return max(resumed_from, last_step(launch.metrics))
 
 

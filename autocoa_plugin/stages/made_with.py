@@ -1,9 +1,9 @@
-"""What the folder of a stage was made with, and whether this run would make the same.
+"""Check that a stage's folder was made with what this run asks for; spell the stage's command line.
 
     <stage folder>/made_with.json       written before the stage starts
 
 Compared are the start model's content, the data files' content, the recipe and its overlays key by key, and the
-overrides. Keys of a recipe that only say where, when and how fast are not (`runs.identity`).
+overrides. Keys of a recipe that only say where, when and how fast are not (`runs/identity.py`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def describe_run(run: StageRun) -> dict[str, Any]:
 
 
 def file_content(file: Path) -> str:
-    """The file's fingerprint, computed once as long as size and time stay."""
+    """Fingerprint of a file, computed once as long as size and time stay."""
     stat = file.stat()
     return _cached(file, stat.st_size, stat.st_mtime_ns)
 
@@ -93,10 +93,7 @@ def _cached(file: Path, _size: int, _modified_ns: int) -> str:
     return file_fingerprint(file)
 
 
-# The command line of one stage, as a user would type it, and the environment it needs.
-#
-# python -m torch.distributed.run --standalone --nproc-per-node=N -m MODULE --config-path ... --config-name RECIPE
-#   hardware_sft=... setting=... model.path=... data.train_files=[...] trainer.default_local_dir=... key=value ...
+# --------------------------------- the command line of one stage, as a user would type it, and the environment it needs
 
 
 RECIPES = "pkg://autocoa_plugin.recipes"
@@ -106,7 +103,11 @@ _PLAIN = re.compile(r"[\w./+:@%-]+", re.ASCII)
 
 
 def stage_command(run: StageRun) -> list[str]:
-    """Program and arguments; overrides of the user come last, so they win."""
+    """Spell program and arguments; overrides of the user come last, so they win.
+
+    python -m torch.distributed.run --standalone --nproc-per-node=N -m MODULE --config-path ... --config-name RECIPE
+      hardware_sft=... setting=... model.path=... data.train_files=[...] trainer.default_local_dir=... key=value ...
+    """
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={run.processes}"]
     program = [*(launcher if run.stage.torchrun else []), "-m", run.stage.module]
     recipe = ["--config-path", RECIPES, "--config-name", run.stage.recipe]

@@ -47,7 +47,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class StageRun:
-    """One stage of a plan; paths are absolute. `path` is the stages so far ("sft1-sft2"), the folder's name.
+    """Run of one stage of a plan; paths are absolute. `path` is the stages so far ("sft1-sft2"), the folder's name.
 
     `start_model` is the plan's model or the `model` link of the stage before; `files` are by key of the configuration.
     `first_prompt` is how many prompts of the training file the RL stages before it have used.
@@ -137,7 +137,7 @@ _FILES = "data.train_files"
 
 
 def first_prompt(run: StageRun, before: Sequence[StageRun]) -> int:
-    """How many prompts of its training file the RL stages in `before` have used; an override of the key wins.
+    """Number of prompts of its training file that the RL stages in `before` have used; an override of the key wins.
 
     Raises `ConfigError` when the steps or prompts per step of an earlier stage are not known in advance.
     """

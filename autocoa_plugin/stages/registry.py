@@ -1,4 +1,4 @@
-"""The training stages there are: one line each, everything else follows from the kind of trainer.
+"""Registry of the training stages: one line each, everything else follows from the kind of trainer.
 
     name    recipe                    program
     sft1    sft_stage1_contrastive    torchrun -m autocoa_plugin.verl_adapters.contrastive
@@ -8,7 +8,7 @@
     rl2     rl_stage2_real            python -m verl.trainer.main_ppo
     rl12    rl_curriculum             python -m verl.trainer.main_ppo      rl1 and rl2 in one run
 
-What a stage does is in its recipe; its command line is built from this in `made_with.py`.
+The recipe says what a stage does; its command line is built from this in `made_with.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..runs.identity import flatten
 
 @dataclass(frozen=True)
 class DataFiles:
-    """Files that a stage wants under one key of its configuration, by name without suffix.
+    """Data files that a stage wants under one key of its configuration, by name without suffix.
 
     "coa_stage3|coa": the first of these that there is. `optional` names are taken when they are there.
     """
@@ -38,7 +38,7 @@ class DataFiles:
 
 @dataclass(frozen=True)
 class Stage:
-    """One kind of training.
+    """Training stage: its program, its recipe, and where things stand in its configuration.
 
     - `module`: the program; `torchrun`: whether it is started once per process or starts its processes itself.
     - `hardware_group`: the folder of hardware overlays; `setting`: the overlay's name, "{}" is the `--setting`.
@@ -66,7 +66,7 @@ _SAVE = "[model,optimizer,extra,hf_model]"  # the first three resume, the last i
 
 
 def sft(name: str, recipe: str, *data: DataFiles, module: str = "verl.trainer.sft_trainer") -> Stage:
-    """A stage on verl's SFT trainer or a subclass of it."""
+    """Make a stage on verl's SFT trainer or a subclass of it."""
     return Stage(
         name=name,
         recipe=recipe,
@@ -83,7 +83,7 @@ def sft(name: str, recipe: str, *data: DataFiles, module: str = "verl.trainer.sf
 
 
 def rl(name: str, recipe: str) -> Stage:
-    """A stage on verl's RL trainer."""
+    """Make a stage on verl's RL trainer."""
     return Stage(
         name=name,
         recipe=recipe,

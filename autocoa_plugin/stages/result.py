@@ -19,7 +19,7 @@ SUMMARY_NAME = "stages.json"
 
 @dataclass(frozen=True)
 class StageResult:
-    """One finished stage.
+    """Result of one finished stage.
 
     `path` is the stages so far ("sft1-sft2"). `status`: trained in this run, resumed in it, or skipped because it was
     finished before. `steps` counts optimizer steps, `seconds` is the wall clock of all its launches, `last_loss` is of

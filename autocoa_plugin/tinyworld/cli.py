@@ -66,7 +66,7 @@ def _run_question(arguments: argparse.Namespace) -> int:
 
 
 def counts_text(world: World) -> str:
-    """Entities by group and kind, questions by set and source, as a table."""
+    """Lay out entities by group and kind, questions by set and source, as a table."""
     lines = [f"{'entities':<12}" + "".join(f"{kind:>9}" for kind in KINDS)]
     for group in GROUPS:
         lines.append(f"{group:<12}" + "".join(f"{len(world.group(group, kind)):>9}" for kind in KINDS))
@@ -78,7 +78,7 @@ def counts_text(world: World) -> str:
 
 
 def question_text(world: World, question: Question) -> str:
-    """A question with its plan and its gold trajectory, each observation spelled as the search tool would."""
+    """Spell a question with its plan and its gold trajectory, each observation spelled as the search tool would."""
     lines = [f"{question.text}  [{question.source}]"]
     for number, hop in enumerate(question.hops, 1):
         how = "search" if hop.needs_search else "known"
@@ -91,7 +91,7 @@ def question_text(world: World, question: Question) -> str:
     return "\n".join([*lines, f"  policy      {turns[-1]}"])
 
 
-# `autocoa tinyworld build FOLDER`: its options, and the `BuildConfig` they make.
+# --------------------------------------- `autocoa tinyworld build FOLDER`: its options, and the `BuildConfig` they make
 
 
 _DEFAULTS = BuildConfig()
@@ -124,13 +124,13 @@ def add_build(commands: Any) -> None:
 
 
 def _number(parser: argparse.ArgumentParser, name: str, kind: type, default: float | None, text: str) -> None:
-    told = _OWN if default is None else default
-    parser.add_argument(name, type=kind, default=default, metavar="N", help=f"{text} (default: {told})")
+    shown = _OWN if default is None else default
+    parser.add_argument(name, type=kind, default=default, metavar="N", help=f"{text} (default: {shown})")
 
 
 def _shares(parser: argparse.ArgumentParser, name: str, default: tuple[float, ...] | None, text: str) -> None:
-    told = _OWN if default is None else " ".join(map(str, default))
-    parser.add_argument(name, type=float, nargs=3, default=default, metavar="S", help=f"{text} (default: {told})")
+    shown = _OWN if default is None else " ".join(map(str, default))
+    parser.add_argument(name, type=float, nargs=3, default=default, metavar="S", help=f"{text} (default: {shown})")
 
 
 def run_build(arguments: argparse.Namespace) -> int:
@@ -145,12 +145,12 @@ def run_build(arguments: argparse.Namespace) -> int:
 
 
 def build_config(arguments: argparse.Namespace) -> BuildConfig:
-    """The config of parsed arguments; raises `ConfigError` for a share or a count out of range."""
+    """Make the build's config from parsed arguments; raises `ConfigError` for a share or a count out of range."""
     return BuildConfig(seed=arguments.seed, stages=stage_config(arguments))
 
 
 def stage_config(arguments: argparse.Namespace) -> StageConfig:
-    """The stage data of parsed arguments; raises `ConfigError` as `build_config` does."""
+    """Make the stage data's config from parsed arguments; raises `ConfigError` as `build_config` does."""
     a = arguments
     given = {"hop_shares": a.hop_shares and tuple(a.hop_shares), "distractor_share": a.distractors}
     shared = {name: value for name, value in given.items() if value is not None}
@@ -176,7 +176,7 @@ def stage_config(arguments: argparse.Namespace) -> StageConfig:
     )
 
 
-# `autocoa tinyworld evaluate MODEL`: judge a model folder, print tables, write JSON and trajectories.
+# ---------------------------------- `autocoa tinyworld evaluate MODEL`: judge a model folder, print tables, write files
 
 
 def add_evaluate(commands: Subparsers) -> None:
@@ -227,7 +227,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _refuse_what_is_there(folder: Path | None) -> None:
-    """A dump appends, so trajectories of two models would be read as one."""
+    """Refuse a folder with a dump: a dump appends, so trajectories of two models would be read as one."""
     found = next(folder.glob("val/step_*.jsonl"), None) if folder else None
     if found:
         raise ConfigError(f"--trajectories {folder} already holds {found.name}: give a folder without trajectories")
@@ -235,7 +235,7 @@ def _refuse_what_is_there(folder: Path | None) -> None:
 
 @contextmanager
 def _progress(console: Any) -> Iterator[Progress]:
-    """One bar, whose text is the part of the work; nothing where the output is no terminal."""
+    """Show one bar, whose text is the part of the work; nothing where the output is no terminal."""
     from transformers.utils import logging
 
     from ..runs.progress import ShownProgress

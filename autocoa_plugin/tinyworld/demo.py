@@ -1,6 +1,10 @@
-"""The demo's steps, in order; a finished step is skipped, an interrupted stage goes on where it stopped.
+"""`autocoa demo`: all five stages on the embedded world, on a machine without an accelerator.
 
-world ──> trainings (`trainings.py`) ──> evaluation (`judge.py`) ──> report and explorer (`pages.py`) ──> table
+    world ──> trainings ──> evaluation, decisions ──> scorecard, report and explorer ──> table
+              (demo_methods.py)                       (judge_world_models, write_pages)
+
+A finished step is skipped, an interrupted stage goes on where it stopped. Which stages each method is trained by, how
+its checkpoint is judged, and the table of methods are in `demo_methods.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from .demo_methods import DemoOptions, Judgement, Method, Trainings, judge, meth
 from .world_files import Files, build
 
 Step = tuple[str, str, Callable[[], object]]
-"""A short name, what is done, and who does it."""
+"""Step of the demo: a short name, what is done, and the function that does it."""
 
 
 def run_demo(options: DemoOptions, console: Console | None = None) -> dict[str, Any]:
@@ -110,7 +114,7 @@ class _Demo:
         return results
 
 
-# `autocoa demo`.
+# ---------------------------------------------------------------------------------------------------------- the command
 
 
 def add_parser(subparsers: Any) -> None:
@@ -149,10 +153,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What the demo leaves to look at: a scorecard of the world model, the report, the trajectories.
-#
-# report.html     all evaluations, both trainings and their ledgers, the scorecard
-# explorer.html   the rollouts of the curriculum's training, imagined articles beside the real ones, and its answers
+# -------------------------------------------------- pages: a scorecard of the world model, the report, the trajectories
 
 
 _TITLE = "AutoCoA on the embedded world"
@@ -171,7 +172,11 @@ def judge_world_models(methods: Sequence[Method], files: Files, path: Path) -> l
 
 
 def write_pages(folder: Path, world: Files, judgements: Sequence[Judgement], trainings: Trainings) -> None:
-    """Write report.html and explorer.html into the demo's folder, over everything that lies there."""
+    """Write report.html and explorer.html into the demo's folder, over everything that lies there.
+
+    report.html     all evaluations, both trainings and their ledgers, the scorecard
+    explorer.html   the rollouts of the curriculum's training, imagined articles beside the real ones, its answers
+    """
     runs = [*(each.results for each in judgements), *(each.folder for each in trainings.stages)]
     write_report(
         [*runs, folder / "scorecard.json"],

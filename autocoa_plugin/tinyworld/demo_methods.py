@@ -1,6 +1,11 @@
-"""The rows of the demo's table: a method is a path of stages, what it costs to train and how its checkpoint is asked.
+"""Methods of the demo, the rows of its table: how each is trained, judged and what it costs; results.json.
 
-A curriculum run is two methods: its checkpoint at the switch has imagined only, its last one has both.
+    SFT-1 contrastive ─> SFT-2 masked ─┬─> SFT-3 world model ─> RL-1 imagined ─> RL-2 real
+                                       └─> RL-2, all real
+    all_methods:  SFT-2 alone,  RL-2 without SFT
+
+A method is a path of stages, what it costs to train and how its checkpoint is asked. A curriculum run is two methods:
+its checkpoint at the switch has imagined only, its last one has both. The steps are run in order by `demo.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +44,7 @@ from .world_files import Files
 
 @dataclass(frozen=True)
 class Method:
-    """A checkpoint and its training: `real_calls` and `simulated_calls` of all its stages, `seconds` of wall clock.
+    """Checkpoint and its training: `real_calls` and `simulated_calls` of all its stages, `seconds` of wall clock.
 
     `asked_as` is a method of the world's settings file: with the tool, without it, or with worked examples.
     """
@@ -53,18 +58,18 @@ class Method:
 
     @property
     def training(self) -> Mapping[str, float]:
-        """What the checkpoint had cost, as evaluation results carry it."""
+        """Cost of the checkpoint, as evaluation results carry it."""
         return {"real_calls": self.real_calls, "simulated_calls": self.simulated_calls, "seconds": self.seconds}
 
 
 def after_stages(name: str, results: Sequence[StageResult]) -> Method:
-    """The method that ends with the last of these stages."""
+    """Make the method that ends with the last of these stages."""
     spent = [_calls(each.folder / "checkpoints") for each in results]
     return _method(name, results[-1].checkpoint, spent, sum(each.seconds for each in results))
 
 
 def at_step(name: str, results: Sequence[StageResult], step: int, seconds_after: float) -> Method:
-    """The method that ends at an earlier checkpoint of the last stage; `seconds_after` is what came after it."""
+    """Make the method that ends at an earlier checkpoint of the last stage; `seconds_after` is what came after it."""
     last = results[-1]
     checkpoints = last.folder / "checkpoints"
     spent = [*(_calls(each.folder / "checkpoints") for each in results[:-1]), _calls(checkpoints, last_step=step)]
@@ -74,7 +79,7 @@ def at_step(name: str, results: Sequence[StageResult], step: int, seconds_after:
 
 
 def without_tool(method: Method, name: str) -> Method:
-    """The closed-book control: the same checkpoint, nobody to ask."""
+    """Make the closed-book control: the same checkpoint without a tool."""
     return replace(method, name=name, asked_as="model_only")
 
 
@@ -95,7 +100,7 @@ def _calls(checkpoints: Path, last_step: int | None = None) -> tuple[int, int]:
 
 
 def methods_table(methods: Sequence[Method], judgements: Sequence[Judgement]) -> Table:
-    """One row per method; 80 columns wide. Percentages but for actions per question, calls and seconds."""
+    """Table of methods, one row each; 80 columns wide. Percentages but for actions per question, calls and seconds."""
     groups = list(judgements[0].exact_match)
     table = Table(title="held-out questions, greedy, real retrieval", title_justify="left", box=SIMPLE_HEAD, padding=0)
     table.add_column("exact match %", overflow="fold")
@@ -117,10 +122,7 @@ def to_dict(method: Method, judgement: Judgement) -> dict[str, Any]:
     return {**asdict(method), "model": str(method.model), "results": str(judgement.results), **measured}
 
 
-# What a checkpoint does on held-out questions: `autocoa evaluate` on it, and whether each decision to act was right.
-#
-# Answers and intervals are the evaluation's (`evaluation.evaluate`), one results folder per method; read from its
-# samples is what only the embedded world can tell: which of the policy's decisions were right.
+# --------------------------------------------------- judging a checkpoint: `autocoa evaluate`, and decisions hop by hop
 
 
 _CONCURRENCY = 128  # all that fit into one batch of the small model
@@ -128,7 +130,11 @@ _CONCURRENCY = 128  # all that fit into one batch of the small model
 
 @dataclass(frozen=True)
 class Judgement:
-    """One method: its results folder, what was measured, and its decisions hop by hop (None where it had no tool)."""
+    """Judgement of one method: its results folder, what was measured, and its decisions hop by hop (None without tool).
+
+    Answers and intervals are those of `lab/evaluate/`; read from its samples is what is known of the embedded world
+    alone: which of the policy's decisions to act were right.
+    """
 
     results: Path
     summary: Summary
@@ -136,7 +142,7 @@ class Judgement:
 
     @property
     def line(self) -> str:
-        """The result in one line."""
+        """Spell the result in one line."""
         exact, n = self.summary.groups[ALL].metrics["exact_match"], self.summary.groups[ALL].questions
         spread = "" if exact.low is None else f" ({100 * exact.low:.1f} to {100 * (exact.high or 0.0):.1f})"
         return f"{self.summary.method}: {100 * (exact.mean or 0.0):.1f}{spread} % of {n}, {self.summary.seconds:.0f} s"
@@ -178,7 +184,7 @@ def _decisions(results: Path) -> DecisionRates:
     return WhenToAct.of(written).unseen
 
 
-# What the demo found: `results.json`, and the lines under its table.
+# -------------------------------------------------------------------------- results.json, and the lines under the table
 
 
 _TIMINGS = {"gen": "rollout", "old_log_prob": "old_log_prob", "update_actor": "actor update", "step": "whole step"}
@@ -188,7 +194,7 @@ _NAMES = {"rl12": "RL-1&2", "rl2": "all real"}
 def results_of(
     trainings: Trainings, methods: Sequence[Method], judgements: Sequence[Judgement], seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Everything as a JSON-ready mapping."""
+    """Collect all results of the demo as a JSON-ready mapping."""
     options, ways = trainings.options, (trainings.curriculum[-1], trainings.all_real[-1])
     return {
         "seed": options.seed,
@@ -203,7 +209,7 @@ def results_of(
 
 
 def summary_lines(results: Mapping[str, Any], cards: Sequence[ScoreCard], files: Mapping[str, Path]) -> Iterator[str]:
-    """The lines that are printed: time per step, faithfulness, wall clock, memory, and where `files` lie."""
+    """Yield the lines that are printed: time per step, faithfulness, wall clock, memory, and where `files` lie."""
     for stage, timings in results["step_seconds"].items():
         parts = ", ".join(f"{label} {value:.2f}" for label, value in timings.items())
         yield f"median seconds per step, {_NAMES[stage]}: {parts}"
@@ -230,15 +236,7 @@ def _percent(group: GroupCard | None, measure: str) -> str:
     return "-" if mean is None else f"{100 * mean:.0f} %"
 
 
-# The demo's trainings, each a path of stages from the base model, and the methods that they make.
-#
-#     SFT-1 contrastive ─> SFT-2 masked ─┬─> SFT-3 world model ─> RL-1 imagined ─> RL-2 real
-#                                        └─> RL-2, all real
-#     all_methods:  SFT-2 alone,  RL-2 without SFT
-#
-# The paper's two ways: explore in the policy's own world model and adapt with a sixth of the steps, or search for real
-# all along. RL-1 and RL-2 are one run here (`rl_curriculum`, same prompts in the same order), which saves a start-up.
-# verl's trainers do the training, in processes of their own, started by `stages.run` as `autocoa stages` does.
+# ------------------------------------------------------------------------------------------------------------ trainings
 
 
 _SUPERVISED = ("sft1", "sft2", "sft3")
@@ -247,7 +245,9 @@ _RL_ONLY_SHARE = 1.5  # "RL-2 only (no SFT, +50% steps)" (paper, Table 1)
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Where to write, and how much to train: `steps` of RL, of which the curriculum imagines the first `imagined`.
+    """Options of the demo: where to write, and how much to train.
+
+    `steps` are those of RL, of which the curriculum imagines the first `imagined`.
 
     `extra` are further hydra overrides for the RL runs. `all_methods` trains every row of the paper's table.
     Raises `ConfigError` unless 1 <= imagined < steps.
@@ -268,13 +268,18 @@ class DemoOptions:
 
     @property
     def rl_only_steps(self) -> int:
-        """How many steps RL without SFT takes."""
+        """Number of steps that RL without SFT takes."""
         return round(_RL_ONLY_SHARE * self.steps)
 
 
 @dataclass
 class Trainings:
-    """Trains what is missing under `folder`; what was trained before is found there.
+    """Trainings of the demo: what is missing under `folder` is trained, what was trained before is found there.
+
+    The paper's two ways: explore in the policy's own world model and adapt with a sixth of the steps, or search for
+    real all along. RL-1 and RL-2 are one run here (`rl_curriculum`, same prompts in the same order), which saves a
+    start-up. verl's trainers do the training, in processes of their own, started by `stages.run` as `autocoa stages`
+    does.
 
     `say` is called with the news of each stage. Each list holds the finished stages of its path.
     """
@@ -290,40 +295,40 @@ class Trainings:
     only_rl2: list[StageResult] = field(default_factory=list)
 
     def supervised(self) -> None:
-        """SFT-1, SFT-2, SFT-3, with which both ways begin."""
+        """Train SFT-1, SFT-2, SFT-3, with which both ways begin."""
         self._train(_SUPERVISED)
 
     def imagine(self) -> None:
-        """RL-1 and RL-2 from SFT-1&2&3; saved at the switch and after the last step."""
+        """Train RL-1 and RL-2 from SFT-1&2&3; saved at the switch and after the last step."""
         steps, imagined = self.options.steps, self.options.imagined
         phases = f"[{{environment: world_model, steps: {imagined}}}, {{environment: real, steps: {steps - imagined}}}]"
         rl = self._rl("rl12", steps, imagined, f"autocoa.routing.phases={phases}")
         self.curriculum = self._train((*_SUPERVISED, "rl12"), rl)
 
     def search(self) -> None:
-        """RL-2 from SFT-1&2, all real."""
+        """Train RL-2 from SFT-1&2, all real."""
         steps = self.options.steps
         self.all_real = self._train(("sft1", "sft2", "rl2"), self._rl("rl2", steps, steps))
 
     def sft2_alone(self) -> None:
-        """SFT-2 from the base model."""
+        """Train SFT-2 from the base model."""
         self.only_sft2 = self._train(("sft2",))
 
     def rl2_alone(self) -> None:
-        """RL-2 from the base model."""
+        """Train RL-2 from the base model."""
         steps = self.options.rl_only_steps
         self.only_rl2 = self._train(("rl2",), self._rl("rl2", steps, steps))
 
     @property
     def stages(self) -> list[StageResult]:
-        """Every finished stage once."""
+        """List every finished stage once."""
         paths = {
             each.path: each for way in (self.curriculum, self.all_real, self.only_sft2, self.only_rl2) for each in way
         }
         return list(paths.values())
 
     def methods(self) -> list[Method]:
-        """The rows of the paper's table in its order, those that were trained; last, the control without a tool."""
+        """List the rows of the paper's table in its order, as far as trained; last, the control without a tool."""
         stages, switch = self.curriculum, self.options.imagined
         history = Launches(stages[-1].folder).steps()
         after = sum(row.get("timing_s/step", 0.0) for step, row in history.items() if step > switch)
@@ -368,15 +373,3 @@ class Trainings:
     def _say_news(self, line: str) -> None:
         if "finished before" not in line:  # every way begins with the same stages
             self.say(line)
-
-
-# `autocoa demo`: all five stages on the embedded world, on a machine without an accelerator.
-#
-# | file | answers |
-# |---|---|
-# | `run` | which steps, in which order |
-# | `trainings` | which stages each method is trained by; what is trained already |
-# | `judge` | what a checkpoint does on held-out questions: `autocoa evaluate`, and decisions hop by hop |
-# | `methods` | the table of methods: exact match, decisions, real calls and seconds of training |
-# | `outcome` | results.json, and the lines under the table |
-# | `pages` | the scorecard of the world model, report.html, explorer.html |

@@ -1,4 +1,4 @@
-"""Everything the demo needs as files in one folder, written once and found again.
+"""Files of the embedded world in one folder, written once and found again.
 
     corpus.jsonl    one article per line: id, title, text
     index/          the embedded index of the corpus
@@ -42,23 +42,23 @@ from .world import World, generate
 
 @dataclass(frozen=True)
 class Files:
-    """Where everything lies."""
+    """Paths of the files of a world folder."""
 
     folder: Path
 
     @property
     def corpus(self) -> Path:
-        """The articles, one JSON object per line."""
+        """Articles, one JSON object per line."""
         return self.folder / "corpus.jsonl"
 
     @property
     def settings(self) -> Path:
-        """The settings file that makes the product's commands speak this world."""
+        """Settings file that makes the product's commands speak this world."""
         return self.folder / SETTINGS_FILE
 
     @property
     def index(self) -> Path:
-        """The folder of the embedded index."""
+        """Folder of the embedded index."""
         return self.folder / "index"
 
     @property
@@ -73,11 +73,11 @@ class Files:
 
     @property
     def stages(self) -> Path:
-        """The folder of the stage data."""
+        """Folder of the stage data."""
         return self.folder / "stages"
 
     def stage_set(self, name: str) -> Path:
-        """A set of stage data: "cot", "coa", "coa_stage3", "pairs" or "replay".
+        """File of a set of stage data: "cot", "coa", "coa_stage3", "pairs" or "replay".
 
         Raises:
             DataError: there is no such set.
@@ -88,14 +88,14 @@ class Files:
 
     @property
     def base(self) -> Path:
-        """The base model's folder."""
+        """Folder of the base model."""
         return self.folder / "base"
 
 
 def build(
     folder: str | Path, config: BuildConfig | None = None, *, report: Callable[[str], object] = lambda _: None
 ) -> Files:
-    """Write the files of a config into a folder, unless they are there and complete; tell `report` each step.
+    """Write the files of a config into a folder, unless they are there and complete; `report` gets a line per step.
 
     Raises:
         DataError: the shipped base model is damaged, or the search tool does not find a fact.
@@ -132,14 +132,14 @@ def write_corpus(world: World, path: Path) -> None:
 
 
 def open_environment(files: Files, top_k: int = 1) -> Environment:
-    """The search tool over the corpus; its index is built at the first call."""
+    """Open the search tool over the corpus; its index is built at the first call."""
     from ..assembly import build_search
 
     return build_search(_search_settings(files, top_k))
 
 
 def open_teacher_environment(files: Files) -> DistractingSearch:
-    """The same search tool with one document per query, and distractions where a plan asks for them."""
+    """Open the same search tool with one document per query, and distractions where a plan asks for them."""
     from ..assembly import build_retriever
     from ..retrieval.base import CachedRetriever
 
@@ -159,14 +159,15 @@ def _write_teacher_data(world: World, files: Files, config: BuildConfig, report:
     return write_stage_data(data, config.stages, files.stages, seed=seed, tokenizer=tokenizer)
 
 
-# Questions as rows of verl's prompt data: train.parquet and val.parquet.
-#
-# `extra_info` goes along with a rollout, so it holds no gold answer and no plan; the answers are in
-# `reward_model.ground_truth`.
+# ---------------------------------------------------------------------------------------- train.parquet and val.parquet
 
 
 def verl_row(question: Question, split: str, index: int) -> dict[str, Any]:
-    """One row; `split` is "train" or "val", `needs_search` has one bool per hop (True = only searching answers it)."""
+    """Spell a question as a row of verl's prompt data; `split` is "train" or "val".
+
+    `needs_search` has one bool per hop (True = only searching answers it). `extra_info` goes along with a rollout, so
+    it holds no gold answer and no plan; the answers are in `reward_model.ground_truth`.
+    """
     extra_info = {
         "index": index,
         "split": split,
@@ -194,12 +195,7 @@ def write_questions(questions: Iterable[Question], split: str, path: Path) -> No
     pq.write_table(pa.Table.from_pylist(rows, schema=prompt_schema(extra_info)), path)
 
 
-# Queries for the scorecard about entities of the embedded world: 150 facts of train entities, 150 of held-out ones.
-#
-#     question  Where was Lale Rasman born ?
-#     prefix    <think> First I need the birthplace of Lale Rasman . <begin_search> Lale Rasman birthplace </end_search>
-#
-# Stage 3 may have taught the train facts; the held-out ones it cannot know. The facts are those of `fidelity.py`.
+# --------------------------------------------------- scorecard.jsonl: 150 facts of train entities, 150 of held-out ones
 
 
 QUERIES_FILE = "scorecard.jsonl"
@@ -208,7 +204,13 @@ FACTS = 150
 
 
 def world_queries(world: World, count: int = FACTS) -> list[QueryRow]:
-    """At most `count` queries of each group, as the teacher would write them; the same ones every time."""
+    """Make at most `count` queries of each group, as the teacher would write them; the same ones every time.
+
+        question  Where was Lale Rasman born ?
+        prefix    <think> First I need the birthplace of Lale Rasman . <begin_search> ... </end_search>
+
+    Stage 3 may have taught the train facts; the held-out ones it cannot know. The facts are those of `measures.py`.
+    """
     return [_row(each, group) for group in GROUPS for each in draw_facts_to_imagine(world, group, count)]
 
 

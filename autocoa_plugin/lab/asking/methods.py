@@ -3,9 +3,9 @@
     autocoa     no examples      the policy decides when to act, within its thought
     search_r1   no examples      thought, search and answer side by side (arXiv:2503.09516)
     react       three examples   a prompted workflow (arXiv:2210.03629)
-    model_only  no tool          the closed-book control: the same model, nobody to ask
+    model_only  no tool          the closed-book control: the same model without a tool
 
-    package.module:Name    anybody's, such as one for a tokenizer that cannot spell a prompt
+    package.module:Name    a method of yours, such as one for a tokenizer that cannot spell a prompt
 
 Environment, budgets and metrics are the same for all; the wording of examples stands in `prompting.py`.
 """
@@ -25,10 +25,10 @@ from ...settings import RoutingSettings, Settings
 
 @dataclass(frozen=True)
 class Method:
-    """How a model is asked.
+    """Prompting method: a protocol, a system prompt, worked examples, and whether there is a tool.
 
-    `label` is the row of a table. `protocol` is a name of `presets.PRESETS`, `system_prompt` one of `prompts.PROMPTS`,
-    `shots` one of `shots.SHOTS`; None: without. `has_tool` False: no tool is provided and no action allowed.
+    `label` is the row of a table. `protocol` is a name of `protocol.PRESETS`, `system_prompt` one of `prompts.PROMPTS`,
+    `shots` one of `prompting.SHOTS`; None: without. `has_tool` False: no tool is provided and no action allowed.
     """
 
     name: str
@@ -70,11 +70,11 @@ def get_method(name: str) -> Method:
 
 
 def apply_method(settings: Settings, method: Method, *, explicit: Collection[str] = ()) -> Settings:
-    """The settings as the method wants them: its protocol, prompt and tools; limits stay as they are.
+    """Adapt settings to a method: its protocol, prompt and tools; limits stay as they are.
 
     `explicit` names the keys that a user has set, which win: a prompt of one's own, tools of one's own. Without a tool,
-    whatever says who answers an action is dropped, and `limits.max_actions` is 0, so that a begun action ends in the
-    forced answer. Raises `ConfigError` when an explicit protocol or tool contradicts the method.
+    search, cassette and routing are dropped, and `limits.max_actions` is 0, so that a begun action ends in the forced
+    answer. Raises `ConfigError` when an explicit protocol or tool contradicts the method.
     """
     _check_explicit(settings, method, explicit)
     values: dict[str, Any] = {"protocol": method.protocol}

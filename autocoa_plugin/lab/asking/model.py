@@ -1,4 +1,4 @@
-"""The language model that is asked: a server that runs, a vLLM server of our own, or the model in this process.
+"""Language model to ask: a server that runs, a vLLM server of our own, or the model in this process.
 
 with served(model, ...) as url:                     vLLM is started here and ended with the block
     async with open_engine(model, url) as engine: ...
@@ -35,7 +35,7 @@ _NAMELESS, _STEP = ("model", "huggingface", "actor", "checkpoint", "checkpoints"
 
 @dataclass(frozen=True)
 class Model:
-    """Which model is asked, and where it runs.
+    """Language model to ask, and where it runs.
 
     `path` is a model's folder; with `server`, an OpenAI-compatible one with token ids, the folder or name of its
     tokenizer. `served_model` names the model there (None: the only one). `engine` says what runs a folder: "auto" is
@@ -68,7 +68,7 @@ class Model:
 
     @property
     def kind(self) -> Kind:
-        """What runs the model; raises `ConfigError` when vLLM is asked for and not installed."""
+        """Kind of engine that runs the model; raises `ConfigError` when vLLM is asked for and not installed."""
         if self.server is not None:
             return "server"
         has_vllm = importlib.util.find_spec("vllm") is not None
@@ -80,7 +80,7 @@ class Model:
 
     @property
     def name(self) -> str:
-        """The last part of the path that says something: "runs/sft1-sft2/model" is sft1-sft2."""
+        """Short name, the last telling part of the path: "runs/sft1-sft2/model" is sft1-sft2."""
         parts = [part for part in Path(self.path).parts if part not in _NAMELESS and not part.startswith(_STEP)]
         return parts[-1] if parts else self.path
 
@@ -89,7 +89,7 @@ class Model:
         return load_tokenizer(Path(self.path))
 
     def end_ids(self) -> tuple[int, ...]:
-        """The end-of-sequence ids of generation_config.json: chat models end a turn with more than the tokenizer's."""
+        """End-of-sequence ids of generation_config.json: chat models end a turn with more than the tokenizer's."""
         path = Path(self.path) / "generation_config.json"
         found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
         return () if found is None else tuple(found) if isinstance(found, list) else (found,)
@@ -109,7 +109,7 @@ class Model:
             return stored
 
     def identity(self, tokenizer: Any, served_name: str | None) -> dict[str, Any]:
-        """Name what numbers depend on: a served model goes by its name there, a folder by its content.
+        """Identify the model by what numbers depend on: a served one goes by its name there, a folder by its content.
 
         Raises `OSError` when the folder cannot be read.
         """
@@ -118,7 +118,7 @@ class Model:
         return {"content": content, "tokenizer": tokenizer_fingerprint(tokenizer), "engine": self.kind}
 
     def about(self) -> dict[str, Any]:
-        """What run.json says of the model beside its identity, JSON-ready."""
+        """Description of the model for run.json beside its identity, JSON-ready."""
         return {"model": self.path, "tokenizer": self.path, "server": self.server, "engine": self.kind}
 
 
@@ -177,11 +177,11 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-# The options that say which model is asked, for `autocoa evaluate` and `autocoa synthesize`.
+# ------------------------------------------------------------------------------------ command-line options of the model
 
 
 def add_model_arguments(group: Any) -> None:
-    """Add them to a group of a parser."""
+    """Add the options that choose the model (`autocoa evaluate`, `autocoa synthesize`) to a group of a parser."""
     group.add_argument(
         "--model", required=True, help="a model's folder; with --server, folder or name of its tokenizer"
     )
@@ -201,7 +201,7 @@ def add_model_arguments(group: Any) -> None:
 
 
 def model_of(arguments: argparse.Namespace) -> Model:
-    """Read them back; `concurrency` is an option of the command's own."""
+    """Read the options of `add_model_arguments` back; `concurrency` is an option of the command's own."""
     return Model(
         arguments.model,
         server=arguments.server,

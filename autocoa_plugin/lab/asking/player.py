@@ -1,8 +1,9 @@
-"""Ask every question: one rollout per question and sample, so many at a time, each kept the moment it ends.
+"""Play questions: one rollout per question and sample, many at a time, each kept the moment it ends.
 
     asked ──> workers ──> rollout (`loop.py`) ──> reward (`rewards.py`) ──> Sample ──> keep
 
-What was asked before, and where samples go, is for the callers to say (`sample_log.py`, `resume.py`).
+Which questions are still missing, and where samples go, is decided by the callers (`evaluate/results_folder.py`,
+`synthesize/attempt.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ Asked = tuple[Question, int]
 
 @dataclass(frozen=True)
 class Player:
-    """Answers one question at a time; `prompt_ids` spells a question for the engine's model.
+    """Player of questions, one at a time; `prompt_ids` spells a question for the engine's model.
 
     With a temperature above 0 every sample has a seed of its own that follows from `seed`.
     """
@@ -54,7 +55,7 @@ class Player:
 
         A question that the engine refuses, or to which its answer makes no sense, is an empty trajectory with the
         reason as `error`.
-        Raises `EngineError` naming the question when the engine fails, and whatever is wrong with the configuration.
+        Raises `EngineError` naming the question when the engine fails; errors of the configuration pass through.
         """
         seed = sample_seed(self.seed, question.id, sample) if self.sampling.temperature > 0 else None
         prompt_ids = tuple(self.prompt_ids(question))
@@ -121,12 +122,7 @@ async def _work(waiting: Iterator[Asked], player: Player, keep: Callable[[Sample
         keep(await player.play(question, sample))
 
 
-# One answered question as a line of `samples.jsonl`: a row of a trajectory dump and what evaluation adds.
-#
-#     step split uid answer reward reward_parts format_errors info trajectory     as in every dump (`dump.dump_row`)
-#     sample seed seconds judge error                                             ours
-#
-# `uid` is the question's id and `split` is "eval", so whatever reads dumps reads results.
+# ------------------------------------------------------------------- answered questions, a line of `samples.jsonl` each
 
 
 SPLIT = "eval"
@@ -134,7 +130,14 @@ SPLIT = "eval"
 
 @dataclass(frozen=True)
 class Sample:
-    """The `sample`-th answer (0 is the first) to a question; `seconds` is the rollout's wall clock.
+    """Answer to a question, its `sample`-th (0 is the first); `seconds` is the rollout's wall clock.
+
+    A line of `samples.jsonl` is a row of a trajectory dump and what evaluation adds:
+
+        step split uid answer reward reward_parts format_errors info trajectory     as in every dump (`dump.dump_row`)
+        sample seed seconds judge error                                             ours
+
+    `uid` is the question's id and `split` is "eval", so readers of dumps read results.
 
     `judge` is what an LLM judge said ({"correct": bool, "votes": [...], ...}); None where none was asked.
     `error` is why the engine would not answer, which leaves an empty trajectory; None: it answered.
@@ -208,14 +211,12 @@ def _listed(needs: bool | tuple[bool, ...] | None) -> bool | list[bool] | None:
     return list(needs) if isinstance(needs, tuple) else needs
 
 
-# How answers are drawn. Every sample has a seed of its own, every turn of it too, whoever else is asked meanwhile.
-#
-# An engine that is given one seed for all turns of a rollout would draw the same noise at the beginning of each.
+# ------------------------------------------------------------------------------------------- sampling options and seeds
 
 
 @dataclass(frozen=True)
 class TurnSampling:
-    """Temperature (0 is greedy) and top-p of every turn; raises `ConfigError` for a number out of range."""
+    """Sampling of every turn: temperature (0 is greedy) and top-p; raises `ConfigError` for a number out of range."""
 
     temperature: float = 0.0
     top_p: float = 1.0
@@ -225,18 +226,21 @@ class TurnSampling:
         require(0 < self.top_p <= 1, f"top_p must be above 0 and at most 1, got {self.top_p}")
 
     def sampling(self) -> Sampling:
-        """What an engine is asked for, the seed excepted: each sample has its own."""
+        """Sampling parameters for an engine, the seed excepted: each sample has its own."""
         is_cut = self.temperature > 0 and self.top_p < 1
         return Sampling(self.temperature, {"top_p": self.top_p} if is_cut else {})
 
     def identity(self) -> dict[str, Any]:
-        """What numbers depend on, JSON-ready; a greedy turn is the same under every top-p."""
+        """Values that numbers depend on, JSON-ready; a greedy turn is the same under every top-p."""
         return {"temperature": self.temperature, "top_p": self.sampling().options.get("top_p", 1.0)}
 
 
 @dataclass(frozen=True)
 class SamplingOptions(TurnSampling):
-    """How many samples of each question are drawn; with a temperature above 0 their draws follow from `seed`."""
+    """Sampling of questions: how many samples of each; with a temperature above 0 their draws follow from `seed`.
+
+    Every sample has a seed of its own, and every turn of it (`SeededEngine`), whatever else is asked meanwhile.
+    """
 
     samples: int = 1
     seed: int = 0
@@ -250,18 +254,21 @@ class SamplingOptions(TurnSampling):
         )
 
     def identity(self) -> dict[str, Any]:
-        """What numbers depend on, JSON-ready; a greedy answer is the same under every seed."""
+        """Values that numbers depend on, JSON-ready; a greedy answer is the same under every seed."""
         seed = self.seed if self.temperature > 0 else None
         return {**super().identity(), "samples": self.samples, "seed": seed}
 
 
 def sample_seed(seed: int, question_id: str, sample: int) -> int:
-    """The seed of one sample: 31 bits, the same in every process."""
+    """Seed of one sample: 31 bits, the same in every process."""
     return _hash(f"{seed}\n{question_id}\n{sample}")
 
 
 class SeededEngine:
-    """Passes calls on with a `seed` among the options that follows from `seed` and the number of ids shown."""
+    """Engine with a seed for each turn, which follows from `seed` and the number of ids shown.
+
+    With one seed for all turns of a rollout an engine would draw the same noise at the beginning of each.
+    """
 
     def __init__(self, engine: Engine, seed: int) -> None:
         self.max_context_tokens = engine.max_context_tokens

@@ -1,8 +1,8 @@
-"""From a question to the ids that a response follows: system prompt, demonstrations, conversation, chat template.
+"""Spell a question as prompt ids: system prompt, demonstrations, conversation, chat template.
 
     [system of the question, or the method's]  [demonstrations]  the question's conversation
 
-What demonstrations say is `methods.py`'s business.
+Which demonstrations a method has is said in `methods.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIXED: tuple[Message, ...] = (
 
 @dataclass(frozen=True)
 class Prompting:
-    """How questions are put to one model; raises `ConfigError` when its chat template cannot spell a conversation."""
+    """Prompts of questions for one model; raises `ConfigError` when its chat template cannot spell a conversation."""
 
     tokenizer: Any
     system_prompt: str | None = None
@@ -45,7 +45,7 @@ class Prompting:
         return self._ids([*own, *self.shots, *conversation[len(own) :]])
 
     def identity(self) -> dict[str, Any]:
-        """What prompts depend on beside the question, JSON-ready."""
+        """Everything that prompts depend on beside the question, JSON-ready."""
         # the template itself where there is one: what it writes may hold today's date, and a run may take two days
         template = getattr(self.tokenizer, "chat_template", None) or self.tokenizer.apply_chat_template(
             list(_FIXED), add_generation_prompt=True, tokenize=False
@@ -70,11 +70,7 @@ class Prompting:
             ) from error
 
 
-# Worked examples put before a question, as turns of user and assistant.
-#
-#     react       three by hand, ours: two facts in a row, a comparison, a search that finds nothing
-#
-# An example is spelled as the rollout loop would have spelled it, observations included.
+# ---------------------------------------------------- worked examples before a question, as turns of user and assistant
 
 
 Documents = Sequence[tuple[str, str]]
@@ -83,7 +79,10 @@ Documents = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Example:
-    """A question with the policy's turns, and what is observed after each turn but the last."""
+    """Worked example: a question with the policy's turns, and what is observed after each turn but the last.
+
+    It is spelled as the rollout loop would have spelled it, observations included.
+    """
 
     question: str
     turns: tuple[str, ...]
@@ -176,7 +175,10 @@ REACT_EXAMPLES = (
 SHOTS: Mapping[str, Callable[[], tuple[Message, ...]]] = MappingProxyType(
     {"react": lambda: example_messages(REACT_EXAMPLES, REACT)}
 )
-"""Every set of examples by name."""
+"""Every set of examples by name.
+
+"react": three by hand, ours: two facts in a row, a comparison, a search that finds nothing.
+"""
 
 
 def example_messages(examples: Sequence[Example], protocol: Protocol) -> tuple[Message, ...]:

@@ -1,4 +1,4 @@
-"""What a row says: a question, its gold answers, and what else is known of it.
+"""Rows of question files and of hub data sets, read as questions.
 
     plain   id  question  answers | golds | golden_answers | answer  [group | data_source]  [needs_search]
     verl    prompt (messages)  reward_model.ground_truth  data_source  extra_info (id, question, needs_search, ...)
@@ -168,14 +168,7 @@ def _check_there(row: Mapping[str, Any], name: str | None) -> None:
         raise DataError(f"there is no column {expected}{nearest(name, row)}; the row has {names}")
 
 
-# Rows of local files, each with its place for messages.
-#
-#     .jsonl        one object per line                    "dev.jsonl:12"
-#     .json         a list of objects, or {"data": [...]}  "dev.json: row 12"
-#     .csv  .tsv    a heading, then rows; a cell may hold a JSON list of texts
-#     .parquet      any columns
-#
-# What a row means is told in `rows.py`.
+# ---------------------------------------------------------------- rows of local files, each with its place for messages
 
 
 Rows = Iterator[tuple[str, Any]]
@@ -183,6 +176,11 @@ Rows = Iterator[tuple[str, Any]]
 
 def file_rows(path: Path) -> Rows:
     """Yield (place, row) of a file with a suffix of `SUFFIXES`, rows counted from 1.
+
+        .jsonl        one object per line                    "dev.jsonl:12"
+        .json         a list of objects, or {"data": [...]}  "dev.json: row 12"
+        .csv  .tsv    a heading, then rows; a cell may hold a JSON list of texts
+        .parquet      any columns
 
     Raises `DataError` naming the file, and the row where one is to blame.
     """
@@ -263,9 +261,7 @@ SUFFIXES = tuple(_READERS)
 """The suffixes of files that can be read."""
 
 
-# Rows of a data set through the library `datasets`: of the Hugging Face hub, or of a folder that was copied from it.
-#
-# Whatever the library raises, a set that is not there or a network that is not, becomes one line that says what to do.
+# --------------------------------------------------------------------- rows of data sets through the library `datasets`
 
 
 def hub_rows(
@@ -276,11 +272,12 @@ def hub_rows(
     usual_split: str | None = None,
     advice: str = "a local file of questions does without the hub",
 ) -> Iterator[tuple[str, Any]]:
-    """Yield (place, row) of a hub's data set, or of a folder `name` that holds its files.
+    """Yield (place, row) of a data set of the Hugging Face hub, or of a folder `name` that holds a copy of its files.
 
     The library keeps a copy of what it has loaded, so that later runs need no network; a folder needs none at all, and
     when it knows no `config` it is read as it is. `split` None: the usual one, or the only one. `advice` ends errors.
-    Raises `DataError` when it cannot be had, `ConfigError` for a split that it lacks and without the extra `eval`.
+    Raises `DataError`, in one line that says what to do, when it cannot be had (no such set, no network), `ConfigError`
+    for a split that it lacks and without the extra `eval`.
     """
     if find_spec("datasets") is None:
         raise ConfigError(f"{name}: needs the library datasets: pip install 'autocoa-plugin[eval]'")

@@ -1,4 +1,4 @@
-"""The sets that the paper reports (arXiv:2503.06580, Table 1), and PopQA: where they lie, and what their fields mean.
+"""Question sets of the paper (arXiv:2503.06580, Table 1), and PopQA: where they lie, and what their fields mean.
 
 | name | data set of the hub | split | gold answers | licence |
 |---|---|---|---|---|
@@ -13,7 +13,7 @@
 These are the questions that Search-R1 evaluates on too; its copies (RUC-NLPIR/FlashRAG_datasets) have the fields id,
 question and golden_answers, and a local copy of any set may have them as well. TriviaQA's rc part asks many questions
 twice, for web and Wikipedia; the unfiltered part is the open-domain one, with each question once. All but Bamboogle and
-PopQA have a part `train` on the hub as well. How rows are read is told in `set_rows.py`.
+PopQA have a part `train` on the hub as well. Files of other layouts are read in `question_rows.py`.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ TRAIN = "train"
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """One set: `hub`, `config` and `split` say where, `golds` reads the answers of a row, the fields `meta` are kept.
+    """Named question set: where it lies, and how its rows are read.
 
+    `hub`, `config` and `split` say where, `golds` reads the answers of a row, the fields `meta` are kept.
     `label` is the group of its questions and the column of a table. Without `has_own_ids` the name is put before the
     id, or before the row's number. A row for which `is_left_out` is True has no answer. With `has_training` the hub has
     a part `train` as well.
@@ -155,14 +156,7 @@ SETS: Mapping[str, QuestionSet] = MappingProxyType(
 """Every set by name."""
 
 
-# From the rows of a named set to questions, whether they come from the hub or from a local copy.
-#
-#     nq                        the hub
-#     nq=copy/validation.jsonl  a file with rows of the set's own schema, or with Search-R1's id, question,
-# golden_answers
-#     nq=copy                   a folder with the files of the hub's data set
-#
-# Which sets there are, and what their fields mean, is told in `sets.py`.
+# ---------------------------------------------------------- questions of a named set, from the hub or from a local copy
 
 
 _FLASHRAG = "golden_answers"
@@ -178,6 +172,10 @@ def set_questions(
     report: Callable[[str], object],
 ) -> Iterator[tuple[str, Question]]:
     """Yield (place, question) from the hub, or from `copy`: a file with rows of the same schema, or a copied folder.
+
+        nq                        the hub
+        nq=copy/validation.jsonl  a file with rows of the set's own schema, or Search-R1's: id, question, golden_answers
+        nq=copy                   a folder with the files of the hub's data set
 
     `split` None: the one that the literature evaluates on; with `training` the part `train`, and no other. Rows without
     answer and rows that repeat a question under the same id are left out, and counted to `report`.

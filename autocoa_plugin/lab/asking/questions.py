@@ -1,12 +1,12 @@
-"""Questions from wherever they lie: a file, a named set of the literature, or a data set of the Hugging Face hub.
+"""Read questions: from a file, a named set of the literature, or a data set of the Hugging Face hub.
 
-    read_questions("dev.jsonl")                     also .json, .csv, .tsv, .parquet       `sources`
-    read_questions("hotpotqa")                      a name of `sets.SETS`, from the hub    `sets`
+    read_questions("dev.jsonl")                     also .json, .csv, .tsv, .parquet
+    read_questions("hotpotqa")                      a name of `question_sets.SETS`, from the hub
     read_questions("hotpotqa=copy/dev.jsonl")       the same from a local copy
     read_questions("nq,triviaqa,hotpotqa")          several sets, one after the other
     read_questions("hf:owner/name")                 any data set of the hub; hf:owner/name/config
 
-What a row may look like is told in `rows.py`.
+The layouts of rows are in `question_rows.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HUB = "hf:"
 
 @dataclass(frozen=True)
 class QuestionSource:
-    """Which questions are asked; the fields are those of `read_questions`."""
+    """Source of questions; the fields are those of `read_questions`."""
 
     source: str
     split: str | None = None
@@ -38,7 +38,7 @@ class QuestionSource:
     columns: Columns | None = None
 
     def read(self, report: Report = lambda _: None, *, training: bool = False) -> list[Question]:
-        """Read them in their order; what a data set's rules leave out is told to `report`.
+        """Read the questions in their order; `report` hears what a data set's rules leave out.
 
         Raises `DataError` or `ConfigError`.
         """
@@ -46,7 +46,7 @@ class QuestionSource:
         return read_questions(self.source, training=training, report=report, **chosen)
 
     def identity(self, questions: Sequence[Question]) -> dict[str, Any]:
-        """What a number depends on, given what was read: `questions_identity`."""
+        """Identity of the questions that were read: `questions_identity`."""
         return questions_identity(self.source, questions)
 
 
@@ -63,7 +63,7 @@ def read_questions(
 
     `split` is the hub's and chooses among a data set's parts; None: the part that the literature evaluates on, with
     `training` the part `train`; of data sets that are no named set also the only one.
-    `columns` names the columns of a layout that is not recognised. What a set's rules leave out is told to `report`.
+    `columns` names the columns of a layout that is not recognised. `report` hears what a set's rules leave out.
     Raises `DataError` naming file and row for a missing or blank answer, a blank question, an id that occurs twice;
     for a file that is missing, unreadable, of an unknown suffix or empty. Raises `ConfigError` for a limit below 1, and
     with `training` for a set that has nothing to train on.
@@ -79,7 +79,7 @@ def read_questions(
 
 
 def questions_identity(source: str, questions: Sequence[Question]) -> dict[str, Any]:
-    """What a number depends on: the source's name without its path, how many questions, and one hash of them all.
+    """Identity of a list of questions: the source's name without its path, how many there are, one hash of them all.
 
     The SHA-256 is over id, conversation, question and gold answers, in order.
     """
@@ -91,13 +91,13 @@ def questions_identity(source: str, questions: Sequence[Question]) -> dict[str, 
 
 
 def source_name(source: str) -> str:
-    """What a source is called: a set's name, the id of a hub's data set, a file's name without its folder."""
+    """Name of a source: a set's name, the id of a hub's data set, a file's name without its folder."""
     names = (_split_set(part) for part in _parts(source))
     return ",".join(name or (path if path.startswith(_HUB) else Path(path).name) for name, path in names)
 
 
 def named_sets(source: str) -> tuple[QuestionSet, ...]:
-    """The sets that a source names, local copies of them included; () for a file and for other data sets of the hub."""
+    """Sets that a source names, local copies of them included; () for a file and for other data sets of the hub."""
     names = (_split_set(part)[0] for part in _parts(source))
     return tuple(SETS[name] for name in names if name is not None)
 

@@ -22,7 +22,7 @@ from .methods import get_method
 
 @dataclass(frozen=True)
 class LabSettings:
-    """The key `lab:` of a settings file: what a world brings for evaluate, synthesize, scorecard and chat.
+    """Key `lab:` of a settings file: questions, methods and checks for evaluate, synthesize, scorecard and chat.
 
     `questions` are evaluated on, `train_questions` synthesised from, `queries` imagined by the scorecard: files or
     names of data sets. `methods` says which `Method` a method is in this world (`package.module:Name`); empty: the
@@ -39,7 +39,7 @@ class LabSettings:
     spell_question: str | None = None
 
     def method(self, name: str) -> str:
-        """What a method is called in this world; raises `ConfigError` for one that it has no words for."""
+        """Look up the method of this world behind a name; raises `ConfigError` for one that it has no words for."""
         if self.methods and name not in self.methods:
             get_method(name)  # a name that is no method at all is said to be one
             raise ConfigError(
@@ -53,7 +53,7 @@ class LabSettings:
             named(self.check_tokenizer, where="lab.check_tokenizer")(tokenizer, model)
 
     def spelled(self, text: str, tokenizer: Any) -> tuple[str, list[str]]:
-        """A typed question in this world's words, and the words that are unknown."""
+        """Spell a typed question in this world's words; also returns the words that are unknown."""
         if self.spell_question is None:
             return text, []
         return named(self.spell_question, where="lab.spell_question")(text, tokenizer)
@@ -61,7 +61,7 @@ class LabSettings:
 
 @dataclass(frozen=True)
 class SettingsFile:
-    """What the files of `--settings` say: the keys under `autocoa:` that are given, and `lab:`."""
+    """Contents of the `--settings` files: the keys that are given under `autocoa:`, and `lab:`."""
 
     given: Mapping[str, Any] = field(default_factory=dict)
     lab: LabSettings = field(default_factory=LabSettings)
@@ -69,7 +69,7 @@ class SettingsFile:
 
     @property
     def search(self) -> SearchSettings | None:
-        """The search tool of the file; None when it names none."""
+        """Search tool of the file; None when it names none."""
         found = self.given.get("search")
         return None if found is None else from_mapping(SearchSettings, found, where=f"{self.where}: search")
 
@@ -122,12 +122,12 @@ def _beside(value: Any, folder: Path) -> Any:
     return str(folder / value) if isinstance(value, str) and value.startswith("./") else value
 
 
-# Which search tool answers, for every command that may ask one.
+# ------------------------------------------ command-line options of the search tool, for every command that may ask one
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """The search tool that the command line names; None: as the settings file says."""
+    """Search tool that the command line names; None: as the settings file says."""
 
     corpus: str | None = None
     index_dir: str | None = None
@@ -141,7 +141,7 @@ class SearchOptions:
             raise ConfigError("give one of --corpus, --search-url and --web")
 
     def over(self, given: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """The keys of `SearchSettings`, options over what a settings file has given; None when neither names a tool."""
+        """Lay the options over keys of `SearchSettings` from a settings file; None when neither names a tool."""
         found: dict[str, Any] = dict(given or {})
         tool: dict[str, Any] = {}
         if self.corpus:
@@ -158,7 +158,7 @@ class SearchOptions:
         return found | {name: value for name, value in extra.items() if value is not None}
 
     def settings(self, file: SettingsFile) -> SearchSettings | None:
-        """The settings of the tool; None when neither options nor file name one. Raises `ConfigError`."""
+        """Settings of the tool; None when neither options nor file name one. Raises `ConfigError`."""
         if self.corpus and not Path(self.corpus).exists():
             raise ConfigError(f"--corpus: {self.corpus} does not exist")
         found = self.over(file.given.get("search"))

@@ -1,4 +1,4 @@
-"""Who answers actions, and how a question is put: from options and a settings file to a `World`.
+"""World of a model: who answers its actions and how questions are put to it, from options and a settings file.
 
     settings file  <  options  <  what the method demands        later ones win
 
@@ -34,7 +34,7 @@ EnvironmentName = Literal["real", "world_model", "cassette", "none"]
 
 @dataclass(frozen=True)
 class World:
-    """How questions are put and who answers actions: the settings of a method, and what the settings file adds.
+    """World of a model: the settings of a method, who answers actions, and what the settings file adds.
 
     `method` is what `get_method` takes; raises `ConfigError` for an unknown one.
     """
@@ -59,7 +59,7 @@ class World:
         return Codec(tokenizer, get_protocol(self.settings.protocol), end_ids=end_ids)
 
     def prepare(self, codec: Codec) -> PreparedWorld:
-        """Build what answers actions, and how questions are spelled by a codec of this world's protocol.
+        """Build the environment that answers actions, and the prompting by a codec of this world's protocol.
 
         Raises `ConfigError` for limits or a prompt that the model's tokenizer cannot spell.
         """
@@ -71,7 +71,7 @@ class World:
 
 @dataclass(frozen=True)
 class PreparedWorld:
-    """A world as one model sees it: everything that a rollout needs but its engine."""
+    """World as one model sees it: everything that a rollout needs but its engine."""
 
     settings: Settings
     codec: Codec
@@ -79,7 +79,7 @@ class PreparedWorld:
     environment: Environment
 
     def player(self, engine: Engine, sampling: SamplingOptions) -> Player:
-        """Who answers questions in this world, with an engine."""
+        """Make the player that answers questions in this world with an engine."""
         return Player(
             engine=engine,
             environment=self.environment,
@@ -92,7 +92,7 @@ class PreparedWorld:
         )
 
     def identity(self) -> dict[str, dict[str, Any]]:
-        """The parts "world", "protocol" and "prompt" of a fingerprint; the world's index must have been built."""
+        """Parts "world", "protocol" and "prompt" of a fingerprint; the world's index must have been built."""
         return {
             "world": world_identity(self.settings),
             "protocol": {"name": self.settings.protocol, "digest": digest(asdict(self.codec.protocol))},
@@ -102,7 +102,7 @@ class PreparedWorld:
 
 @dataclass(frozen=True)
 class WorldOptions:
-    """Who answers actions; None: as the settings file says.
+    """Command-line options of who answers actions; None: as the settings file says.
 
     `environment` "real" is the search tool, "world_model" lets the policy imagine, "cassette" replays the tape
     `cassette`, "none" forbids actions.
@@ -117,7 +117,7 @@ class WorldOptions:
 def build_world(
     method: str | None = None, options: WorldOptions | None = None, file: SettingsFile | None = None
 ) -> World:
-    """Build the settings of a method; raises `ConfigError` for what contradicts itself.
+    """Build the world of a method; raises `ConfigError` for what contradicts itself.
 
     Without a method it is the one of the settings file's protocol; where there is none, "autocoa".
     """
@@ -181,11 +181,11 @@ def world_options(arguments: argparse.Namespace) -> WorldOptions:
 
 
 def world_of(arguments: argparse.Namespace) -> World:
-    """The world that the options and the settings files ask for; raises `ConfigError` for what contradicts itself."""
+    """Build the world that options and settings files ask for; raises `ConfigError` for what contradicts itself."""
     return build_world(arguments.method, world_options(arguments), read_settings(arguments.settings))
 
 
-# What results depend on. Nothing here names this machine: corpora go by their content, servers by their dialect.
+# ---------------------------------------------------------------------------------------------- the identity of a world
 
 
 # where and how fast an author answers, not what
@@ -193,7 +193,10 @@ _UNRELATED = ("world_model.url", "world_model.api_key_env", "world_model.timeout
 
 
 def world_identity(settings: Settings) -> dict[str, Any]:
-    """Say who answers actions during evaluation ("real", "world_model", "cassette", "none", ...), and the budgets."""
+    """Identify who answers actions in evaluation ("real", "world_model", "cassette", "none", ...), and the budgets.
+
+    Results depend on it. Nothing in it names this machine: corpora go by their content, servers by their dialect.
+    """
     environment = environment_name(settings)
     world: dict[str, Any] = {"environment": environment, **flatten(to_mapping(settings.limits), "limits.")}
     if environment == "none":
@@ -213,7 +216,7 @@ def world_identity(settings: Settings) -> dict[str, Any]:
 
 
 def environment_name(settings: Settings) -> str:
-    """Who answers actions outside training: "none", "cassette", "real", "world_model", "routed" (now one, now other).
+    """Name who answers actions outside training: "none", "cassette", "real", "world_model", "routed" (several).
 
     "none" as well where no action is allowed.
     """

@@ -4,9 +4,8 @@
 
 | file | answers |
 |---|---|
-| `cli` | which model, which world; questions on the command line or typed |
-| `session` | one question from prompt to trajectory |
+| `cli` | which `Model`, which `World`; questions on the command line or typed |
+| `session` | one question from prompt to trajectory; the file that keeps it |
 | `watch` | what is shown when, while a rollout runs; which role text has that is not parsed yet |
 | `screen` | how roles look, on a terminal and in a file |
-| `words` | a question in the words that a world knows |
 """

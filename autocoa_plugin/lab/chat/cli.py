@@ -1,8 +1,10 @@
 """`autocoa chat MODEL`: ask a checkpoint one's own questions and watch it think, act and answer.
 
-autocoa chat outputs/demo/stages/sft1-sft2/model --settings outputs/demo/world/settings.yaml
-autocoa chat runs/sft3/model --corpus wiki.jsonl --question "Who wrote Kim?" --question "Where was he born?"
-autocoa chat Qwen/Qwen2.5-7B-Instruct --server http://127.0.0.1:8000/v1 --method react --web --save chat.jsonl
+    autocoa chat outputs/demo/stages/sft1-sft2/model --settings outputs/demo/world/settings.yaml
+    autocoa chat runs/sft3/model --corpus wiki.jsonl --question "Who wrote Kim?" --question "Where was he born?"
+    autocoa chat Qwen/Qwen2.5-7B-Instruct --server http://127.0.0.1:8000/v1 --method react --web --save chat.jsonl
+
+Ctrl-C ends the rollout that runs, and only that; Ctrl-D or /quit end the program.
 """
 
 from __future__ import annotations
@@ -47,9 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What `autocoa chat` does: check, load, then ask, until nobody has a question any more.
-#
-# Ctrl-C ends the rollout that runs, and only that; Ctrl-D or /quit end the program.
+# ------------------------------------------------------------- check, load, then ask until there is no further question
 
 
 _COMMANDS = {"/help": "this list", "/quit": "end; so does Ctrl-D. Ctrl-C ends the answer that is being written"}
@@ -84,7 +84,7 @@ def run_command(arguments: argparse.Namespace) -> None:
 
 
 class Chat:
-    """Asks one question after the other; each rollout runs in `runner` by itself."""
+    """Chat that asks one question after the other; each rollout runs in `runner` by itself."""
 
     def __init__(self, session: Session, screen: Screen, save: SaveFile, spell: Spell, runner: asyncio.Runner) -> None:
         self._session, self._screen, self._save = session, screen, save
@@ -145,11 +145,11 @@ def _typed() -> Iterator[str]:
             print()
 
 
-# From arguments to a session.
+# ------------------------------------------------------------------------------------------ from arguments to a session
 
 
 Spell = Callable[[str], tuple[str, list[str]]]
-"""Puts a question into the words of a model: the question, and the words it does not know."""
+"""Function that puts a question into the words of a model: the question, and the words it does not know."""
 
 
 def read_model(arguments: argparse.Namespace) -> Model:

@@ -1,4 +1,4 @@
-"""How a chain of action looks to people: one labelled paragraph per role, coloured on a terminal, plain elsewhere.
+"""Show a chain of action: one labelled paragraph per role, coloured on a terminal, plain elsewhere.
 
     thought          First I need the founder of Pahex Motors .
     search           Pahex Motors founder
@@ -37,7 +37,7 @@ _ORIGINS = {
 
 
 class Screen:
-    """Writes paragraphs to a console, as their text comes."""
+    """Screen that writes paragraphs to a console, as their text comes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -95,7 +95,7 @@ def harmless(text: str) -> str:
 
 
 def summary_line(trajectory: Trajectory, answer: str | None, seconds: float) -> str:
-    """One line about a finished rollout; `seconds` is its wall clock."""
+    """Sum up a finished rollout in one line; `seconds` is its wall clock."""
     counts = trajectory.counts
     asked = {
         "real": counts.real_calls,

@@ -1,4 +1,4 @@
-"""One question from its prompt to its trajectory, shown while it happens; and what is kept of it."""
+"""Chat session: one question from its prompt to its trajectory, shown while it happens; the file that keeps it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPLIT = "chat"
 
 @dataclass(frozen=True)
 class Answered:
-    """A question with what came of it; `seconds` is the rollout's wall clock, `answer` None where there was none."""
+    """Answered question: trajectory, wall clock `seconds` of the rollout, `answer` (None where there was none)."""
 
     question: Question
     trajectory: Trajectory
@@ -38,7 +38,7 @@ class Answered:
     seconds: float
 
     def to_row(self) -> dict[str, Any]:
-        """A row of a trajectory dump; without gold answers there is no reward: None, and no parts."""
+        """Spell a row of a trajectory dump; without gold answers there is no reward: None, and no parts."""
         reward = Reward(0.0, self.answer, {}, self.format_errors)
         info: Mapping[str, Any] = {"question": self.question.question, "golds": []}
         row = dump_row(self.trajectory, reward, step=0, split=SPLIT, uid=self.question.id, info=info)
@@ -47,7 +47,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Session:
-    """Who answers questions: the same parts as in an evaluation, for one question at a time.
+    """Session that answers questions: the same parts as in an evaluation, for one question at a time.
 
     With a temperature above 0, the draws of a question follow from `seed` and the question's id.
     """
@@ -83,7 +83,7 @@ class Session:
 
 
 class SaveFile:
-    """Appends answered questions to a file of JSON lines, which `autocoa explore` opens; `path` None keeps nothing.
+    """File of answered questions as JSON lines, which `autocoa explore` opens; `path` None keeps nothing.
 
     Raises `ConfigError` when the file cannot be written.
     """

@@ -1,4 +1,4 @@
-"""What is shown while a rollout runs: sampled text as it is sampled, observations when the policy gets to read them.
+"""Watch a rollout while it runs: sampled text as it is sampled, observations when the policy gets to read them.
 
 What the policy imagines as its own world model is sampled by the same engine: it is shown as an observation, once it is
 known what is kept of it.
@@ -16,7 +16,7 @@ from ...trajectory import Call, Role, Segment, Source
 
 
 class View(TypingProtocol):
-    """Shows a rollout to somebody."""
+    """View that shows a rollout."""
 
     def piece(self, piece: Piece, *, is_forced: bool) -> None:
         """Show text that the policy writes; `is_forced`: the loop opened this answer."""
@@ -28,7 +28,7 @@ class View(TypingProtocol):
 
 
 class Watcher:
-    """Watches one rollout: `on_ids` for its `StreamingEngine`, `on_segment` for the loop."""
+    """Watcher of one rollout: `on_ids` for its `StreamingEngine`, `on_segment` for the loop."""
 
     def __init__(self, codec: Codec, view: View) -> None:
         self._codec, self._view = codec, view
@@ -42,7 +42,7 @@ class Watcher:
             self._show(self._split(self._text.add(shown)))
 
     def on_segment(self, segment: Segment) -> None:
-        """Show what nobody sampled, and follow who writes next."""
+        """Show text that was not sampled, and follow who writes next."""
         self._show([*self._split(self._text.flush()), *self._painter.flush()])
         self._text = TextStream(self._codec.decode)
         # between an action and its observation, the policy may be asked to imagine
@@ -57,7 +57,7 @@ class Watcher:
             self._show(Piece(Role.ANSWER, each.text) for each in self._painter.feed(segment.text) if each.text.strip())
 
     def _split(self, text: str) -> list[Piece]:
-        # whatever follows a forced opening is the answer to the loop, tags included
+        # everything that follows a forced opening is the answer to the loop, tags included
         return [Piece(Role.ANSWER, text)] if self._is_forced else self._painter.feed(text)
 
     def _show(self, pieces: Iterable[Piece]) -> None:
@@ -70,17 +70,18 @@ def _body(segment: Segment, call: Call, codec: Codec) -> str:
     return segment.text.replace(tags.open, "").replace(tags.close, "").strip()
 
 
-# Text of ids that come one by one: characters are given out when they are complete, and never taken back.
+# ------------------------------------------------------------------------------------- text of ids that come one by one
 
 
 _UNFINISHED = "\ufffd"
 
 
 class TextStream:
-    """Decodes a growing list of ids; all text given out together is the text of all ids.
+    """Decoder of a growing list of ids; all text given out together is the text of all ids.
 
     A few ids before the new ones are decoded with them, because tokens change each other's text (spaces, split UTF-8);
-    the cost of an id does not grow with the text.
+    the cost of an id does not grow with the text. Characters are given out when they are complete, and never taken
+    back.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
@@ -110,15 +111,12 @@ class TextStream:
         return self._decode(self._ids[self._begin :])[len(known) :]
 
 
-# Which role text has while it is still being written, so that it can be coloured at once.
-#
-# The roles of a finished trajectory are given by the loop (`builder.py`), which sees whole turns. This is its forecast
-# for people: tags decide, and text that may still become a tag waits.
+# ---------------------------------------- roles of text that is still being written, so that it can be coloured at once
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Text of one role; its tags are left out, a boxed answer's box is not. `tool` is the action's."""
+    """Piece of text of one role; its tags are left out, a boxed answer's box is not. `tool` is the action's."""
 
     role: Role
     text: str
@@ -126,7 +124,11 @@ class Piece:
 
 
 class Painter:
-    """Splits the text of a response at its tags, in pieces of any length; the same text gives the same roles."""
+    """Painter that splits the text of a response at its tags, in pieces of any length; same text, same roles.
+
+    The roles of a finished trajectory are given by the loop (`builder.py`), which sees whole turns. This is a forecast
+    for people: tags decide, and text that may still become a tag waits.
+    """
 
     def __init__(self, protocol: Protocol) -> None:
         self._state = self._before_action = Piece(Role.THOUGHT, "")
@@ -175,7 +177,7 @@ class Painter:
         return min(found, default=None)
 
     def _may_become_a_tag(self, text: str) -> int:
-        """How many of the last characters are the beginning of a tag."""
+        """Count how many of the last characters are the beginning of a tag."""
         longest = max(len(tag) for tag in self._turns_at) - 1
         for length in range(min(longest, len(text)), 0, -1):
             if any(tag.startswith(text[-length:]) for tag in self._turns_at):

@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What `autocoa compare` does: refuse unlike runs before samples are read, compare, show, write.
+# ----------------------------------------------------- refuse unlike runs before samples are read, compare, show, write
 
 
 def run_command(arguments: argparse.Namespace) -> None:
@@ -108,7 +108,7 @@ def _metrics(asked: list[str], summaries: tuple[Summary, Summary]) -> list[str]:
 
 
 def _check_alike(arguments: argparse.Namespace, summaries: tuple[Summary, Summary]) -> Differences:
-    """Every difference of the fingerprints; raises `ConfigError` when one is not allowed."""
+    """Find every difference of the fingerprints; raises `ConfigError` when one is not allowed."""
     first, second = (each.fingerprint for each in summaries)
     check_vary(arguments.vary, first, second)
     if arguments.control:
@@ -148,11 +148,11 @@ def _row(
     return {**comparison.to_dict(), "runs": runs, "differences": values}
 
 
-# A comparison for people: differences with their intervals and tests, in at most 80 columns.
+# ------------------------------------------ tables of differences with their intervals and tests, in at most 80 columns
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One row per group and metric; shares in percent, differences in points."""
+    """Table of differences, one row per group and metric; shares in percent, differences in points."""
     columns = ["metric", "A", "B", "B - A (95 %)", "p", "better/\nworse/same"]
     table = named_table("B against A, paired by question", columns)
     short = short_names(comparison.groups)
@@ -165,7 +165,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def tool_table(comparison: Comparison, metric: str) -> Table:
-    """What the tool gained and lost against the closed-book control, % of questions with their intervals."""
+    """Table of the tool's effect: gained and lost against the closed-book control, % of questions with intervals."""
     table = named_table(f"A's tool against B without one, {METRIC_LABELS[metric]}", ["right without", "gained", "lost"])
     short = short_names(comparison.tool)
     for group, effect in comparison.tool.items():
@@ -174,7 +174,7 @@ def tool_table(comparison: Comparison, metric: str) -> Table:
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """Say which test judged which metric, what was left out, and what p-values are not."""
+    """List notes: which test judged which metric, what was left out, and what p-values are not."""
     tests: dict[str, list[str]] = {}
     for name, each in _results(comparison):
         labels = tests.setdefault(each.paired.test, [])

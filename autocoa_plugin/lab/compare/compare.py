@@ -1,7 +1,8 @@
-"""Two runs over the same questions: is one better, by how much, and how sure is that?
+"""Compare two runs over the same questions: is one better, by how much, and how sure is that?
 
-Everything is paired by question: a difference is B less A, averaged over the questions that both runs answered. Whether
-two runs may be compared at all is told by `alike.py`; how differences are tested by `statistics.py`.
+Everything is paired by question: a difference is B less A, averaged over the questions that both runs answered. Two
+runs may be compared when their fingerprints differ in the model only, or in what the user lets vary (`unlike`).
+Differences are tested in `lab/statistics.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Side:
-    """One run: group of each question, and per metric the mean over samples of each question that has it."""
+    """One of two runs: group of each question, and per metric the mean over samples of each question that has it."""
 
     groups: Mapping[str, str]
     values: Mapping[str, Mapping[str, float]]
@@ -32,7 +33,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Compared:
-    """One metric in one group: both means over the questions that are compared (None: there is none), and the test."""
+    """Result of one metric in one group: both means over the compared questions (None: there is none), and the test."""
 
     first: float | None
     second: float | None
@@ -41,7 +42,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class ToolEffect:
-    """What the tool changed against the closed-book control, as shares of questions.
+    """Effect of the tool against the closed-book control, as shares of questions.
 
     With several samples per question the sizes of the changes are averaged.
     """
@@ -53,7 +54,7 @@ class ToolEffect:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Group -> metric -> result; `left_out` counts the questions that only A or only B has."""
+    """Comparison of two runs: group -> metric -> result; `left_out` counts the questions that only A or only B has."""
 
     groups: Mapping[str, Mapping[str, Compared]]
     left_out: tuple[int, int] = (0, 0)
@@ -137,15 +138,15 @@ def _pairs(
 
 def _unlike_questions(first: Side, second: Side) -> str:
     only = [[key for key in one.groups if key not in other.groups] for one, other in ((first, second), (second, first))]
-    told = [f"{len(keys)} only in {name} (such as {keys[0]!r})" for name, keys in zip("AB", only, strict=True) if keys]
-    return f"A and B answered other questions: {', '.join(told)}; --force compares those they share, if there are any"
+    found = [f"{len(keys)} only in {name} (such as {keys[0]!r})" for name, keys in zip("AB", only, strict=True) if keys]
+    return f"A and B answered other questions: {', '.join(found)}; --force compares those they share, if there are any"
 
 
-# May two runs be compared? Yes when their fingerprints differ in the model only, or in what the user lets vary.
+# --------------------------------------------------------------------------------------------- may two runs be compared
 
 
 Differences = Mapping[str, tuple[str, str]]
-"""What differs, as "part.key": (first, second), both as JSON or "nothing"."""
+"""Differences of two fingerprints, as "part.key": (first, second), both as JSON or "nothing"."""
 
 _CONTROL = ("world", "prompt")
 
@@ -171,7 +172,7 @@ def check_control(first: Identity, second: Identity) -> None:
 
 
 def unlike(first: Identity, second: Identity, *, vary: Collection[str] = (), control: bool = False) -> Differences:
-    """Tell the differences that forbid a comparison; a closed-book control must have the same model."""
+    """Find the differences that forbid a comparison; a closed-book control must have the same model."""
     allowed = {*vary, *(_CONTROL if control else ("model",))}
     found = differences(first.flat, second.flat)
     return {key: values for key, values in found.items() if not {key, key.partition(".")[0]} & allowed}

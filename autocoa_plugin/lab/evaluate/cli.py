@@ -1,9 +1,9 @@
-"""`autocoa evaluate QUESTIONS -o FOLDER --model MODEL`: ask every question, once, and say what came of it.
+"""`autocoa evaluate QUESTIONS -o FOLDER --model MODEL`: ask every question once and print the results.
 
-autocoa evaluate hotpotqa.jsonl -o results/sft2 --model runs/sft1-sft2/model --corpus wiki.jsonl
-autocoa evaluate hotpotqa.jsonl -o results/react --model Qwen/Qwen2.5-7B-Instruct --server http://127.0.0.1:8000/v1 \
-    --method react --search-url http://127.0.0.1:8001/retrieve
-autocoa evaluate -o results/demo --model outputs/demo/sft1/model --settings outputs/tinyworld/settings.yaml
+    autocoa evaluate hotpotqa.jsonl -o results/sft2 --model runs/sft1-sft2/model --corpus wiki.jsonl
+    autocoa evaluate hotpotqa.jsonl -o results/react --model Qwen/Qwen2.5-7B-Instruct \\
+        --server http://127.0.0.1:8000/v1 --method react --search-url http://127.0.0.1:8001/retrieve
+    autocoa evaluate -o results/demo --model outputs/demo/sft1/model --settings outputs/tinyworld/settings.yaml
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What `autocoa evaluate` does: turns arguments into a job, runs it, shows the tables.
+# ------------------------------------------------------------------------------ from arguments to a job, and its tables
 
 
 def run_command(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`evaluate(job)`: from a job to a finished results folder, whatever an earlier session has left there.
+"""Run an evaluation: from a job to a finished results folder, also after an interruption.
 
 check ── questions ── lock ── tokenizer, world ── run.json ── ask what is missing ── judge, measure
         (cheap things first)                     (refuses another identity)
@@ -36,15 +36,15 @@ MakePlayer = Callable[[Engine], Player]
 
 
 class UnfinishedError(AutoCoAError, RuntimeError):
-    """The evaluation was asked to stop; what is finished is kept."""
+    """Evaluation stopped by a signal; what is finished is kept."""
 
 
 def evaluate(job: EvaluationJob, *, judge: JudgeSettings | None = None, has_lines: bool = True) -> Summary:
     """Run a job to its end, or what is left of it; must not be called from inside an event loop.
 
-    Where there is no terminal for a bar, progress is told in lines, unless `has_lines` is False.
+    Where there is no terminal for a bar, progress is printed in lines, unless `has_lines` is False.
     Raises `ConfigError` and `DataError` before a model is loaded, `EngineError` when a server fails and
-    `UnfinishedError` when the process was told to stop: then the same call goes on.
+    `UnfinishedError` when a signal stopped the process: then the same call goes on.
     """
     about = job.about()
     job.model.check()
@@ -78,7 +78,7 @@ def evaluate(job: EvaluationJob, *, judge: JudgeSettings | None = None, has_line
 
 
 def _stored_name(folder: ResultsFolder) -> str | None:
-    """The model of a finished run, for which the server need not be up; None: it is needed."""
+    """Name of the model of a finished run, for which the server need not be up; None: it is needed."""
     run = read_run(folder) if folder.samples.is_file() else None
     return None if run is None else run["fingerprint"]["model"]["content"]
 
@@ -107,7 +107,7 @@ def _ask_missing(
 
 @dataclass(frozen=True)
 class _Session:
-    """Asks what is missing and keeps it in `log`; `state` says where, for errors."""
+    """Session that asks what is missing and keeps it in `log`; `state` says where, for errors."""
 
     model: Model
     player: MakePlayer
@@ -142,11 +142,11 @@ class _Session:
         self.progress.add(sample)
 
 
-# How far an evaluation has come, and how it is going: a bar on a terminal, one line per tenth elsewhere.
+# ------------------------------------------------------------------------------------------------------------- progress
 
 
 class RunProgress(CountedProgress):
-    """Counts samples towards `total` under a title; use it as a context manager. `has_lines` False: the bar only."""
+    """Progress of an evaluation in samples; use it as a context manager. `has_lines` False: the bar only."""
 
     def __init__(self, title: str, total: int, *, has_lines: bool = True) -> None:
         super().__init__(total, has_lines=has_lines)
@@ -167,7 +167,7 @@ class RunProgress(CountedProgress):
         return f"{self._title}: EM {100 * self._solved / self.done:.1f} %, {', '.join(common)}"
 
 
-# From samples.jsonl to what people read: judge, summarise, write summary.json and table.txt.
+# ------------------------------------------------------------------- judge, summarise, write summary.json and table.txt
 
 
 def measure_folder(
@@ -182,8 +182,8 @@ def measure_folder(
 ) -> Summary:
     """Summarise samples.jsonl, unless that was done and nothing has changed; writes summary.json and table.txt.
 
-    `judge` is asked about what it has not judged yet, None: nobody is. The rest is what a `Summary` says beside its
-    numbers. Raises `EngineError` when the judge's server fails.
+    `judge` is asked about what it has not judged yet; None: without a judge. The rest are the fields of a `Summary`
+    beside its numbers. Raises `EngineError` when the judge's server fails.
     """
     old = folder.read_summary() if folder.summary.is_file() else None
     if old is not None and judge is None and (old.method, dict(old.training)) == (method, dict(training)):
@@ -207,7 +207,7 @@ def measure_folder(
 def _judge(
     folder: ResultsFolder, judge: JudgeSettings | None, old: Summary | None
 ) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
-    """Who judged, and what it came to: the judge that is asked now, or the one of an earlier session."""
+    """The judge that is asked now, or the one of an earlier session, and its totals."""
     if judge is None:
         return (None, {}) if old is None else (old.fingerprint.metric.get("judge"), old.judge)
     from .judge_folder import judge_folder

@@ -1,4 +1,4 @@
-"""What one evaluation is: questions, model, world, sampling, and where the results go.
+"""Evaluation job: questions, model, world, sampling, and where the results go.
 
 What contradicts itself is refused when the parts are made, before anything slow loads.
 """
@@ -23,7 +23,7 @@ from ..asking.world import World
 
 @dataclass(frozen=True)
 class EvaluationJob:
-    """Who is asked what, and where the results go.
+    """Evaluation of one model: questions, world, sampling, and where the results go.
 
     `name` is the row of a table; `training` is what the checkpoint had cost (`results_folder.training_cost`).
     """
@@ -38,14 +38,14 @@ class EvaluationJob:
 
     @property
     def label(self) -> str:
-        """The row of a table: the given name, else the model's, with the method's where that is a baseline."""
+        """Row of a table: the given name, else the model's, with the method's where that is a baseline."""
         if self.name:
             return self.name
         label, name = get_method(self.world.method).label, self.model.name
         return name if label == METHODS["autocoa"].label else f"{name}, {label}"
 
     def about(self) -> dict[str, Any]:
-        """What run.json says beside the fingerprint, JSON-ready."""
+        """Description for run.json beside the fingerprint, JSON-ready."""
         return {
             "method": self.label,
             "configuration": get_method(self.world.method).name,
@@ -62,7 +62,7 @@ class EvaluationJob:
     ) -> Identity:
         """Join what the parts depend on: `questions_identity`, `PreparedWorld.identity` and `Model.identity`.
 
-        No judge is named: whoever asks one adds it.
+        No judge is named: `evaluate` adds the one that it asks.
         """
         reward = flatten(to_mapping(self.world.settings.reward), "reward.")
         return Identity(

@@ -25,12 +25,12 @@ from .results_folder import ResultsFolder
 JUDGE_FILE = "judge.jsonl"
 Key = tuple[str, int, str]
 Progress = Callable[[int, int], object]
-"""Called with how many samples are judged, and of how many."""
+"""Progress callback: how many samples are judged, and of how many."""
 
 
 @dataclass(frozen=True)
 class JudgeTotals:
-    """What judging a folder came to; `undecided` samples have a verdict of neither right nor wrong.
+    """Totals of a judged folder; `undecided` samples have a verdict of neither right nor wrong.
 
     Tokens and `cost` are those of all verdicts of the folder, `asked` samples were judged in this session.
     """
@@ -45,7 +45,7 @@ class JudgeTotals:
     cost: float
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready mapping for `Summary.judge`: what does not depend on how often the run was interrupted."""
+        """Spell the totals for `Summary.judge`, without those that depend on how often the run was interrupted."""
         counts = {name: value for name, value in vars(self).items() if name not in ("identity", "asked")}
         return {**self.identity, **counts}
 

@@ -1,8 +1,11 @@
-"""From samples to the numbers of `summary.json`: means, intervals, pass@k, maj@k, by group of questions.
+"""Measure an evaluation: from samples to the numbers of `summary.json`, by group of questions.
 
-Samples are read once and let go; only their numbers stay (`numbers.py`). Metrics are averaged per question first, so a
+    Sample ──numbers_of──> SampleNumbers ──by question──> means, intervals, pass@k, maj@k
+                                                     └──> breakdowns: by actions, by ending, decisions
+
+Samples are read once and let go; only their `SampleNumbers` stay. Metrics are averaged per question first, so a
 question that lost a sample weighs no less. pass@k and maj@k are over the questions that have enough samples.
-Breakdowns of a group (actions, endings, decisions) are in `breakdowns.py`, intervals in `statistics.py`.
+Intervals are computed in `lab/statistics.py`; the result is described in `summary.py`.
 """
 
 from __future__ import annotations
@@ -37,9 +40,9 @@ def summarize(
 ) -> Summary:
     """Measure a run: group "all", then each group of questions when there are several, in order of occurrence.
 
-    Questions of the group "all" (no group was told) count in the total only. `judge` overrides what is added up from
-    the verdicts. Raises `DataError` for a sample that occurs twice or whose number is beyond `samples_per_question`,
-    `ConfigError` when that is below 1.
+    Questions of the group "all" (the file gave no group) count in the total only. `judge` overrides what is added up
+    from the verdicts. Raises `DataError` for a sample that occurs twice or whose number is beyond
+    `samples_per_question`, `ConfigError` when that is below 1.
     """
     if samples_per_question < 1:
         raise ConfigError(f"samples_per_question must be at least 1, got {samples_per_question}")
@@ -75,7 +78,7 @@ def _checked(samples: Iterable[Sample], per_question: int) -> list[SampleNumbers
 
 
 def by_question(numbers: Iterable[SampleNumbers]) -> dict[str, list[SampleNumbers]]:
-    """The samples of each question under its id, in order of occurrence."""
+    """Collect the samples of each question under its id, in order of occurrence."""
     questions: dict[str, list[SampleNumbers]] = {}
     for each in numbers:
         questions.setdefault(each.key[0], []).append(each)
@@ -141,14 +144,7 @@ def _costs(numbers: Sequence[SampleNumbers]) -> dict[str, float]:
     return {name: total / len(numbers) for name, total in zip(COSTS, totals, strict=True)}
 
 
-# What is kept of one sample when its trajectory is let go: numbers. How they are averaged: `measure.py`, `compare.py`.
-#
-# ending      answered   a complete answer, written by the policy, whatever stopped the rollout afterwards
-#             forced     the loop injected the answer's opening
-#             truncated  a limit, the engine or the prompt's length left no complete answer
-#             no_answer  the policy ended its turn without one
-# actions     those that were executed: answered by a tool, a cache, a tape or a world model; refused ones (notices)
-#             are not among them. An action for which two were asked (a world model, then the tool) is one.
+# ------------------------------------------------------------------------------------------------ numbers of one sample
 
 
 ENDINGS = ("answered", "forced", "truncated", "no_answer")
@@ -172,10 +168,18 @@ _ENDED_ITSELF = (StopReason.ANSWERED, StopReason.NO_ANSWER)
 
 @dataclass(frozen=True, slots=True)
 class SampleNumbers:
-    """One sample without its trajectory.
+    """Numbers of one sample, kept when its trajectory is let go.
+
+        ending      answered   a complete answer, written by the policy, whatever stopped the rollout afterwards
+                    forced     the loop injected the answer's opening
+                    truncated  a limit, the engine or the prompt's length left no complete answer
+                    no_answer  the policy ended its turn without one
+        actions     those that were executed: answered by a tool, a cache, a tape or a world model; refused ones
+                    (notices) are not among them. An action for which two were asked (a world model, then the tool) is
+                    one.
 
     `metrics` has every name of `answers.METRICS`, and "judge" where a judge came to a verdict. `answer` is normalised;
-    None: there was none. `excess` is how many actions too many (below 0: too few); None: nobody knows what is needed.
+    None: there was none. `excess` is how many actions too many (below 0: too few); None: what is needed is unknown.
     """
 
     key: tuple[str, int]
@@ -220,7 +224,7 @@ def numbers_of(sample: Sample) -> SampleNumbers:
 
 
 def _failures(sample: Sample) -> tuple[str, ...]:
-    """What went wrong: the engine's refusal, failed calls."""
+    """Failures: the engine's refusal, failed calls."""
     calls = [call.error or call.outcome for call in sample.trajectory.calls() if call.outcome in FAILURES]
     return tuple(text[:_LONGEST] for text in (*([sample.error] if sample.error else []), *calls))
 
@@ -249,9 +253,7 @@ def _excess(needs: bool | tuple[bool, ...] | None, actions: int) -> int | None:
     return min(actions - 1, 0) if needs else actions
 
 
-# One group's samples taken apart: by number of actions, by ending, by need to act, by who judged.
-#
-# Shares are over samples, their intervals over questions. The means of everything together: `measure.py`.
+# ------------------------------------------- breakdowns of a group: shares over samples, their intervals over questions
 
 
 Questions = Sequence[Sequence[SampleNumbers]]
@@ -266,7 +268,7 @@ def by_actions(questions: Questions) -> tuple[ByActions, ...]:
 
 
 def endings(questions: Questions) -> dict[str, Ending]:
-    """Break down by ending: every name of `numbers.ENDINGS`, those without a sample included."""
+    """Break down by ending: every name of `ENDINGS`, those without a sample included."""
     scores: dict[str, list[float]] = {name: [] for name in ENDINGS}
     for question in questions:
         for each in question:
@@ -275,7 +277,7 @@ def endings(questions: Questions) -> dict[str, Ending]:
 
 
 def deciding(questions: Questions) -> Deciding | None:
-    """Judge when to act, over the questions that say where it is needed; None when none does."""
+    """Measure decisions to act, over the questions that say where it is needed; None when none does."""
     known = [each for each in questions if each[0].excess is not None]
     if not known:
         return None
@@ -293,7 +295,7 @@ def mean_of(questions: Questions, value: Callable[[SampleNumbers], float]) -> In
 
 
 def judge_totals(questions: Questions) -> dict[str, Any]:
-    """Say who judged, how many verdicts there are, how many of them undecided, and what they cost; {} without any."""
+    """Total the verdicts: the judge, how many, how many undecided, and what they cost; {} without any."""
     verdicts: list[Mapping[str, Any]] = [
         each.judged for question in questions for each in question if each.judged is not None
     ]

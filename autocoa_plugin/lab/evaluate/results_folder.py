@@ -1,4 +1,4 @@
-"""A results folder: what `autocoa evaluate` writes, and how it is read again.
+"""Results folder of `autocoa evaluate`: its files, and how they are read again.
 
     run.json         identity, method, training cost, the command; written before the first question is asked
     partial.jsonl    samples in the order in which they were finished; while the run is not finished
@@ -6,7 +6,8 @@
     summary.json     `summary.Summary`
     table.txt        the table that was printed
 
-A process that dies leaves at most one half-written line, the last one of partial.jsonl, which is dropped.
+A process that dies leaves at most one half-written line, the last one of partial.jsonl, which is dropped
+(`runs/log.py`).
 """
 
 from __future__ import annotations
@@ -29,28 +30,28 @@ from .summary import Summary
 
 @dataclass(frozen=True)
 class ResultsFolder(RunFolder):
-    """The files of one run."""
+    """Files of one evaluation."""
 
     LOG: ClassVar[str] = "partial.jsonl"
 
     @property
     def partial(self) -> Path:
-        """Samples of a run that is not finished."""
+        """File of the samples of a run that is not finished."""
         return self.log
 
     @property
     def samples(self) -> Path:
-        """Samples of a finished run."""
+        """File of the samples of a finished run."""
         return self.path / "samples.jsonl"
 
     @property
     def summary(self) -> Path:
-        """The numbers."""
+        """File of the numbers."""
         return self.path / "summary.json"
 
     @property
     def table(self) -> Path:
-        """The numbers for people."""
+        """File of the numbers for people."""
         return self.path / "table.txt"
 
     def read_summary(self) -> Summary:
@@ -76,17 +77,13 @@ class ResultsFolder(RunFolder):
                     raise DataError(f"{self.samples}:{number}: {error}") from error
 
 
-# Samples on their way to a results folder: one line each as they are finished, in order when all are.
-#
-#     keep(sample) ──> partial.jsonl  ──(all there)──> samples.jsonl
-#
-# How lines are kept, and what a process that dies leaves behind, stands in `runs/log.py`.
+# ------------------------------------------- samples on their way: partial.jsonl, then samples.jsonl when all are there
 
 
 class SampleLog(LineLog[Sample]):
-    """The finished samples of a run that goes on; use it as a context manager, one process at a time.
+    """Log of the finished samples of a run; use it as a context manager, one process at a time.
 
-    `read` first: it tells what is there and cuts a half-written line off.
+    `read` first: it finds what is there and cuts a half-written line off.
     """
 
     def __init__(self, folder: ResultsFolder) -> None:
@@ -104,11 +101,11 @@ def _name(sample: Sample) -> str:
     return f"sample {sample.sample} of {sample.question.id!r}"
 
 
-# What a checkpoint had cost to train: summed over the folders of its stages, as `autocoa stages` writes them.
+# ------------------------------------------------------------------------------------ the cost of training a checkpoint
 
 
 def training_cost(folders: Iterable[Path]) -> dict[str, float]:
-    """Sum "real_calls", "simulated_calls" and "seconds" of stage folders; {} for none.
+    """Sum up what a checkpoint had cost: "real_calls", "simulated_calls" and "seconds" of stage folders; {} for none.
 
     A stage without ledger made no calls (supervised training). Raises `ConfigError` for a folder that is no finished
     stage.

@@ -1,11 +1,11 @@
-"""What an evaluation measured, by group of questions: the content of `summary.json`.
+"""Summary of an evaluation by group of questions: the content of `summary.json`.
 
     Summary ── groups ── "all"   ── metrics ── "exact_match" ── mean 0.71, 95 % interval 0.66 to 0.75, n 300
             │         └─ "2hop"  ── ...
             ├─ fingerprint: what the numbers depend on (`runs.identity`)
-            └─ training: what the checkpoint had cost, where that was told
+            └─ training: what the checkpoint had cost, where that is known
 
-How it is computed from samples: `measure.py`; shown: `table.py`, the report. All shares are between 0 and 1.
+It is computed from samples in `measure.py`, shown by `table.py` and the report. All shares are between 0 and 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class ByActions:
-    """The samples with exactly so many actions (Figure 3 of the paper).
+    """Results of the samples with exactly so many actions (Figure 3 of the paper).
 
     `accuracy` is exact match among them (Figure 3 a), `share_of_solved` which part of all solved samples they are
     (Figure 3 b; None when nothing was solved).
@@ -38,7 +38,7 @@ class ByActions:
 
 @dataclass(frozen=True)
 class Ending:
-    """The samples that ended in one way, and their exact match (None: there is no such sample)."""
+    """Results of the samples that ended in one way: exact match (None: there is no such sample)."""
 
     samples: int
     exact_match: float | None
@@ -46,7 +46,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class Deciding:
-    """When to act, over the samples of questions that say where acting is needed.
+    """Decisions to act, over the samples of questions that say where acting is needed.
 
     A question that says it per hop is decided right by exactly as many actions as hops need one; one that says it as a
     whole by acting at least once, or not at all. `unneeded`: more actions than needed, `missed`: fewer;
@@ -61,7 +61,7 @@ class Deciding:
 
 @dataclass(frozen=True)
 class GroupSummary:
-    """One group of questions.
+    """Results of one group of questions.
 
     `metrics` has every name of `answers.METRICS`, and "judge" when an LLM judged. With several samples per question
     they are means over samples. `pass_at` (k = 1, 2, 4, ... up to their number): some of k samples is an exact match,
@@ -91,10 +91,10 @@ class GroupSummary:
 
 @dataclass(frozen=True)
 class Summary:
-    """One run of an evaluation. `seconds` is wall clock of all its sessions, `created` UTC in ISO 8601.
+    """Summary of one evaluation. `seconds` is wall clock of all its sessions, `created` UTC in ISO 8601.
 
     `method` is the row of a table it belongs to ("SFT-1&2"); `training` what its checkpoint had cost: "real_calls",
-    "simulated_calls", "seconds" (empty: not told). `judge` says model, votes and cost of an LLM judge, {} without one.
+    "simulated_calls", "seconds" (empty: unknown). `judge` says model, votes and cost of an LLM judge, {} without one.
     """
 
     method: str

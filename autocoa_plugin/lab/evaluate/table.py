@@ -1,4 +1,4 @@
-"""A summary for people: tables of at most 80 columns and the lines that belong to them.
+"""Tables of a summary, of at most 80 columns, and the lines that belong to them.
 
 Shares are in percent, intervals are 95 %, "-" stands where nothing was measured. Names of groups and methods come from
 files, so they are shown as text, never read as markup.
@@ -32,7 +32,7 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # all but the newline
 
 
 def table_text(summary: Summary) -> str:
-    """The tables of a summary as plain text, 80 columns wide."""
+    """Render the tables of a summary as plain text, 80 columns wide."""
     from rich.console import Console
 
     text = io.StringIO()
@@ -49,7 +49,7 @@ def show(summary: Summary, console: Console) -> None:
 
 
 def summary_table(summary: Summary) -> Table:
-    """One row per group: the metrics side by side, how far 0.7-recall is above exact match, actions, endings."""
+    """Table of results, one row per group: metrics, how far 0.7-recall is above exact match, actions, endings."""
     has_judge = "judge" in next(iter(summary.groups.values())).metrics
     scored = ["EM %", "F1", "cover-\nEM", "0.7-\nrecall", "over\nEM", *(["judge"] if has_judge else [])]
     columns = ["n", *scored, "act.", "real\ncalls", "forced\n%", "trunc.\n%"]
@@ -66,7 +66,7 @@ def summary_table(summary: Summary) -> Table:
 
 
 def endings_table(summary: Summary) -> Table:
-    """How the samples of each group ended, and how often they were right then."""
+    """Table of endings: how the samples of each group ended, and how often they were right then."""
     names = list(next(iter(summary.groups.values())).endings)
     table = named_table("how it ended: % of samples (EM % among them)", [each.replace("_", " ") for each in names])
     short = short_names(summary.groups)
@@ -95,7 +95,7 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def named_table(title: str, columns: Sequence[str], *, first: str = "group", gap: int = 2) -> Table:
-    """An empty table whose first column folds, so that long names cost no figures; `gap` is between columns."""
+    """Make an empty table whose first column folds, so that long names cost no figures; `gap` is between columns."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -154,11 +154,11 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-# What belongs to a table of results and fits into no column: one line per fact.
+# ------------------------------------------------------------------ notes: facts that fit into no column, one line each
 
 
 def notes(summary: Summary) -> list[str]:
-    """Say what is missing, how it stopped, when it acted, pass@k and maj@k, who judged, and what it cost."""
+    """List notes: missing samples, stop reasons, decisions to act, pass@k and maj@k, the judge, and the cost."""
     group = summary.groups[ALL]
     return [
         *_missing(summary, group),
@@ -187,7 +187,7 @@ def _stops(group: GroupSummary) -> Iterator[str]:
 
 
 def failure_lines(group: GroupSummary) -> Iterator[str]:
-    """Say which calls failed: a number from a run whose tool was down is about something else."""
+    """List the calls that failed: a number from a run whose tool was down is about something else."""
     for text, count in group.failures.items():
         yield f"failed {'once' if count == 1 else f'{count} times'}: {text}"
 

@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What `autocoa scorecard` does: check everything that can be checked before a model is loaded, judge, show, write.
+# ------------------------------------------- check all that can be checked before a model is loaded, judge, show, write
 
 
 def run_command(arguments: argparse.Namespace) -> None:

@@ -1,10 +1,10 @@
-"""The facts that a text claims, found without a language model: its names and numbers.
+"""Facts that a text claims, found without a language model: its names and numbers.
 
     "Rudyard Kipling was born in Bombay on 30 December 1865."  ->  rudyard kipling, bombay, 30 december 1865
 
 An entity is a maximal run of capitalised words and numbers with nothing but white space between them. Function words
 that are capitalised because they begin a sentence do not begin an entity ("The Times" is "times"). What stands in the
-query is no fact: the model was told it. Scripts without capital letters have no entities here, so their measures are
+query is no fact: the model has read it. Scripts without capital letters have no entities here, so their measures are
 null. A right fact that the real observation leaves out counts as hallucinated: it is not supported by what was found.
 """
 
@@ -25,12 +25,12 @@ _SKIPPED = frozenset(_FUNCTION_WORDS.split())
 
 
 def entities(text: str) -> set[str]:
-    """The entities of a text, in lower case, words separated by one space."""
+    """Find the entities of a text, in lower case, words separated by one space."""
     return {" ".join(run) for run in _runs(text)}
 
 
 def facts(text: str, query: str) -> set[str]:
-    """The entities of a text that do not stand in the query."""
+    """Find the entities of a text that do not stand in the query."""
     return {each for each in entities(text) if not occurs(each, query)}
 
 
@@ -41,7 +41,7 @@ def occurs(entity: str, text: str) -> bool:
 
 
 def unsupported(claimed: set[str], real: str) -> set[str]:
-    """The claimed facts that do not occur in the real observation."""
+    """Find the claimed facts that do not occur in the real observation."""
     return {each for each in claimed if not occurs(each, real)}
 
 

@@ -5,7 +5,7 @@
                  └─ answered by the real tool ────┴─ score the real tokens
 
 Both observations go through the boundary `answer_safely`: what fails is counted and left out, never compared.
-Means by group are `totals.py`'s business.
+Means by group (`group_cards`) become the groups of a `ScoreCard`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .scorecard import Estimate, GroupCard
 
 @dataclass(frozen=True)
 class Judge:
-    """What queries are judged with.
+    """Judge of imagined observations: world model, real tool, scorer, limits.
 
     `real` None: every query brings its recorded observation. `scorer` None: cross-entropy stays null. `max_tokens`
     bounds an observation, tags included, as `limits.max_observation_tokens` does. `timeout_s` bounds one real call.
@@ -54,7 +54,7 @@ class Judge:
 
 @dataclass(frozen=True)
 class Compared:
-    """One query with both bodies as the policy reads them; None and `error` where one of them failed."""
+    """Compared query with both bodies as the policy reads them; None and `error` where one of them failed."""
 
     query: Query
     imagined: str | None
@@ -146,7 +146,7 @@ class _Judged:
         return measures
 
     async def _cross_entropy(self, real_ids: Sequence[int]) -> Value:
-        """Nats per token of the real body; None when nobody can tell, or the ids do not fit into the context."""
+        """Nats per token of the real body; None without a scorer, or when the ids do not fit into the context."""
         start, end = len(self.query.ids) + self.n_head, len(self.query.ids) + len(real_ids) - self.n_tail
         limit = self.engine.max_context_tokens
         if self.judge.scorer is None or end <= start or (limit is not None and end >= limit):
@@ -160,7 +160,7 @@ def _is_answer(observation: Observation) -> bool:
 
 
 def _spent(imagined: Observation, real: Observation | None) -> LedgerEntry:
-    """What a query cost; its imagined observation is looked at only, so all tokens sampled for it count as its own."""
+    """Cost of a query; its imagined observation is looked at only, so all tokens sampled for it count as its own."""
     asked = [each for each in (imagined, real) if each is not None]
     calls = sum((Counts.of_call(each.origin, each.outcome) for each in asked), Counts())
     sampled = imagined.counts.discarded_observation_tokens + len(imagined.generation.ids if imagined.generation else ())
@@ -171,13 +171,7 @@ def _spent(imagined: Observation, real: Observation | None) -> LedgerEntry:
     )
 
 
-# One imagined observation against the real one: every measure that reads text.
-#
-#     query     Kipling birthplace
-#     real      Rudyard Kipling : Kipling was born in Bombay .
-#     imagined  Rudyard Kipling : Kipling was born in Delhi .      title 1, gold 0, exact 0, hallucination 1 of 1
-#
-# Both are compared as the policy reads them: bodies without tags, cut and cleaned as the loop spells them.
+# ----------------------------------------------------- measures: one imagined observation against the real one, as text
 
 
 Value = float | None
@@ -186,7 +180,7 @@ Value = float | None
 
 @dataclass(frozen=True)
 class Measure:
-    """What a number on the card means; `better` is None where a number is for orientation only."""
+    """Meaning of a number on the card; `better` is None where a number is for orientation only."""
 
     name: str
     label: str
@@ -213,6 +207,12 @@ def compare_texts(
     imagined: str, real: str, *, query: str, golds: Sequence[str], protocol: Protocol
 ) -> dict[str, Value]:
     """Compare the bodies of two observations; every value is between 0 and 1, 1 is a yes.
+
+        query     Kipling birthplace
+        real      Rudyard Kipling : Kipling was born in Bombay .
+        imagined  Rudyard Kipling : Kipling was born in Delhi .      title 1, gold 0, exact 0, hallucination 1 of 1
+
+    Both are compared as the policy reads them: bodies without tags, cut and cleaned as the loop spells them.
 
     - `holds_gold`: a normalised gold answer stands in the imagined text as whole words; `real_holds_gold`: in the real.
     - `title_match`: the titles of the first documents are equal; None when the real one has no document.
@@ -256,18 +256,19 @@ def _share(part: int, whole: int) -> Value:
     return part / whole if whole else None
 
 
-# How likely a policy finds the real observation: who can tell.
-#
-# `TransformersEngine` scores by itself, `OpenAIServerEngine` with vLLM's `prompt_logprobs`; verl's rollout server and
-# scripts do not, and the measure is then null.
+# -------------------------------------------------------------- scorers: how likely a policy finds the real observation
 
 
 @runtime_checkable
 class Scorer(typing.Protocol):
-    """Tells log-probabilities of given tokens."""
+    """Scorer: an engine that gives log-probabilities of given tokens.
+
+    `TransformersEngine` does by itself, `OpenAIServerEngine` with vLLM's `prompt_logprobs`; verl's rollout server and
+    scripts do not, and the measure is then null.
+    """
 
     async def log_probs(self, ids: Sequence[int], start: int) -> tuple[float, ...]:
-        """One log-probability (nats, temperature 1) for each of `ids[start:]`, given all ids before it."""
+        """Return one log-probability (nats, temperature 1) for each of `ids[start:]`, given all ids before it."""
         ...
 
 
@@ -276,7 +277,7 @@ def scorer_of(engine: Engine) -> Scorer | None:
     return engine if isinstance(engine, Scorer) else None
 
 
-# From judged queries to the groups of a card: means, failures, repairs, costs.
+# -------------------------------------------------------------------- groups of a card: means, failures, repairs, costs
 
 
 def estimate(values: Sequence[float | None], weights: Sequence[float] | None = None) -> Estimate:
@@ -299,7 +300,7 @@ def total_spent(compared: Sequence[Compared]) -> LedgerEntry:
 
 
 def first_error(compared: Sequence[Compared]) -> str | None:
-    """The message of the first query that failed."""
+    """Find the message of the first query that failed."""
     return next((each.error for each in compared if not each.measures), None)
 
 

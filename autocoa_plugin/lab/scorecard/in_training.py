@@ -1,12 +1,12 @@
-"""The scorecard during training: does the policy still imagine what the search tool would answer?
+"""Scorecard during training: does the policy still imagine what the search tool would answer?
 
     step 0, N, 2N, ...   queries ── the rollout server imagines ──┐
                                 └── the real tool answers ────────┴─> scorecard/<group>/<measure>, one file per step
 
-Asked when the server has the step's weights and is awake (`trainer.py` says when). Real answers are cached in this
-process: only the first card makes real calls. The server tells no log-probabilities of given tokens, so cross-entropy
-is null here; `autocoa scorecard` measures it on a checkpoint.
-Written against verl 0.9.1, `verl/workers/rollout/llm_server.py` (`LLMServerClient.generate`).
+Asked when the server has the step's weights and is awake (`verl_adapters/trainer.py` says when). Real answers are
+cached in this process: only the first card makes real calls. The server gives no log-probabilities of given tokens, so
+cross-entropy is null here; `autocoa scorecard` measures it on a checkpoint. Written against verl 0.9.1,
+`verl/workers/rollout/llm_server.py` (`LLMServerClient.generate`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .scorecard import ScoreCard, file_identity, now, real_identity, save_cards
 
 
 class TrainingScorecard:
-    """Measures the policy behind verl's server client `client` and writes cards into `folder`.
+    """Scorecard of the policy behind verl's server client `client` and writes cards into `folder`.
 
     `model` names the policy on the card. Observations are sampled as `autocoa.world_model` says, greedily where it
     leaves the temperature to the rollout. `spent` is what the last card cost.
@@ -165,7 +165,7 @@ _SAMPLING = ("author", "url", "model", "temperature", "top_p", "top_k", "max_tok
 
 
 def card_metrics(card: ScoreCard) -> dict[str, float]:
-    """The means of a card as metrics; what was not measured is left out."""
+    """Spell the means of a card as metrics; what was not measured is left out."""
     metrics: dict[str, float] = {}
     for group in card.groups:
         for name, found in group.measures.items():

@@ -1,4 +1,7 @@
-"""What models are judged with: which queries, which real tool, how to sample. One job serves any number of models."""
+"""Scorecard job: which queries, which real tool, how to sample; and one model judged by it.
+
+One job serves any number of models.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ from .scorecard import ScoreCard, file_identity, now, real_identity
 
 @dataclass(frozen=True)
 class Job:
-    """What models are judged with; `check_tokenizer(tokenizer, model)` may refuse one.
+    """Job of a scorecard, all that models are judged with; `check_tokenizer(tokenizer, model)` may refuse one.
 
     Queries come from `dump` when it is given, else from `queries_file`. Without `search`, what the dump has recorded
     is the real observation.
@@ -66,7 +69,7 @@ class Job:
             choose(read_queries(self.queries_file, protocol), self.groups, self.limit)
 
     def queries(self, codec: Codec) -> list[Query]:
-        """The chosen queries in the ids of one model."""
+        """Read the chosen queries, in the ids of one model."""
         if self.dump is not None:
             return choose(dump_queries(self.dump, self.split, codec, step=self.step), self.groups, self.limit)
         rows = choose(read_queries(str(self.queries_file), codec.protocol), self.groups, self.limit)
@@ -80,7 +83,7 @@ class Job:
 
 
 def job_of(file: SettingsFile, options: SearchOptions | None = None, **values: Any) -> Job:
-    """The job of a settings file: its queries, protocol, prompt, search tool and limit on observations.
+    """Make the job of a settings file: its queries, protocol, prompt, search tool and limit on observations.
 
     `values` are fields of `Job`; those that are not None win. Raises `ConfigError`.
     """
@@ -96,7 +99,7 @@ def job_of(file: SettingsFile, options: SearchOptions | None = None, **values: A
     return replace(job, **{name: value for name, value in values.items() if value is not None})
 
 
-# One model judged by a job: loaded into this process, or asked on its server; the result is a card.
+# ------------------------------------------ one model, loaded into this process or asked on its server, judged by a job
 
 
 _IN_PROCESS, _AT_SERVER = 128, 256
@@ -104,7 +107,7 @@ _TIMEOUT_S = 3600.0  # all queries wait for one model at once, and nobody waits 
 
 
 def model_to_judge(path: str, server: str | None = None) -> Model:
-    """A model that imagines: in this process, in float32, or at a server, whose tokenizer then lies at `path`."""
+    """Make a model that imagines: in this process, in float32, or at a server, whose tokenizer then lies at `path`."""
     if server is not None:
         return Model(path, server=server, concurrency=_AT_SERVER)
     return Model(path, engine="transformers", concurrency=_IN_PROCESS)
@@ -112,7 +115,7 @@ def model_to_judge(path: str, server: str | None = None) -> Model:
 
 @dataclass(frozen=True)
 class JudgedModel:
-    """A card and the queries behind it."""
+    """Judged model: a card and the queries behind it."""
 
     card: ScoreCard
     compared: Sequence[Compared]

@@ -1,10 +1,10 @@
-"""What is asked of a world model: the queries a policy has written, each with everything that stood before it.
+"""Queries to a world model: those a policy has written, each with everything that stood before it.
 
     {"question": "Who wrote it ?", "prefix": "<think> ... <begin_search> q </end_search>", "golds": ["Kipling"],
      "query": "q", "group": "held"}                                     one JSON object per line; query may be left out
 
 A file holds text and fits every model; `encode_query` turns a row into the ids of one model, chat template included.
-A trajectory dump has the ids already: `dump_queries.py`.
+A trajectory dump has the ids already (`dump_queries`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIELDS = ("question", "prefix", "golds", "query", "group")
 
 @dataclass(frozen=True)
 class Query:
-    """One action in its context: `ids` is the prompt and the response, up to and including the closed action.
+    """Action in its context: `ids` is the prompt and the response, up to and including the closed action.
 
     `recorded_ids` is the real observation that followed, tags included, where it is known already.
     """
@@ -44,7 +44,7 @@ class Query:
 
 @dataclass(frozen=True)
 class QueryRow:
-    """One line of a query file; `place` is "file.jsonl:12", for messages."""
+    """Line of a query file; `place` is "file.jsonl:12", for messages."""
 
     question: str
     prefix: str
@@ -111,7 +111,7 @@ def choose(queries: Sequence[_Grouped], groups: Sequence[str] = (), limit: int |
 
 
 def last_action(prefix: str, protocol: Protocol, place: str) -> Action:
-    """The closed action that a response ends with; raises `DataError` when it ends with something else."""
+    """Find the closed action that a response ends with; raises `DataError` when it ends with something else."""
     ends = (
         prefix.rfind(tool.observation.close) + len(tool.observation.close)
         for tool in protocol.tools
@@ -147,18 +147,18 @@ def _row(row: Any, protocol: Protocol, place: str) -> QueryRow:
     return QueryRow(text["question"], text["prefix"], golds, action.parameters, text["group"], place)
 
 
-# Queries from a trajectory dump: every action that a real tool has answered, with the very ids that stood before it.
-#
-#     prompt   thought   action   observation   thought   action   observation   answer
-#     ├─────── ids of query 1 ──┤ └ recorded ─┘                   └ recorded ─┘
-#     ├─────── ids of query 2 ─────────────────────────────────┤
-#
-# Nothing is decoded and encoded again (invariant 1), so the model that is judged must have the dump's tokenizer.
+# --------------------------------------------------------------------------------------- queries from a trajectory dump
 
 
 def dump_queries(folder: str | Path, split: str, codec: Codec, *, step: int | None = None) -> list[Query]:
-    """Read the queries of a split, of one step or of all; the group is the row's `data_source`, else the split.
+    """Read every action that a real tool has answered in a split of a dump, of one step or of all.
 
+        prompt   thought   action   observation   thought   action   observation   answer
+        ├─────── ids of query 1 ──┤ └ recorded ─┘                   └ recorded ─┘
+        ├─────── ids of query 2 ─────────────────────────────────┤
+
+    Nothing is decoded and encoded again (invariant 1), so the model that is judged must have the dump's tokenizer. The
+    group is the row's `data_source`, else the split.
     Raises `DataError` when there is none, when a row has no gold answer, or when protocol or tokenizer are others.
     """
     queries = [each for row in read_dump(folder, split, step) for each in _queries_of(row, split, codec)]

@@ -1,4 +1,4 @@
-"""The scorecard: what was measured, of which model, against which real tool; as JSON with a schema version.
+"""Scorecard of one model: what was measured, against which real tool; as JSON with a schema version.
 
 ScoreCard ── groups ── "train" ── measures ── "holds_gold" ── mean 0.93, n 150, 95 % interval 0.89 to 0.97
                     └─ "held"  ── ...
@@ -28,7 +28,7 @@ _SPENT = {**{name: name for name in CALLS}, "cost": "cost", "sampled_tokens": "s
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n` queries with its 95 % bootstrap interval; None where nothing was measured."""
+    """Estimate of a mean over `n` queries with its 95 % bootstrap interval; None where nothing was measured."""
 
     mean: float | None
     n: int
@@ -38,7 +38,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class GroupCard:
-    """One group of queries.
+    """Measures of one group of queries.
 
     `compared` queries have both observations; `failed_imagined` and `failed_real` count those that lack one and are
     left out of every measure. `repairs` counts what had to be mended in imagined observations (`trajectory.Counts`).
@@ -55,11 +55,11 @@ class GroupCard:
 
 @dataclass(frozen=True)
 class ScoreCard:
-    """Imagined against real observations of one model.
+    """Scorecard of one model: imagined against real observations.
 
     `real` identifies the real tool (backend, top_k, SHA-256 of the corpus or URL), `queries` the file or dump;
-    `sampling` says how observations were sampled; `scored_by` who told log-probabilities, None: nobody could, so that
-    cross_entropy is null. `step` is the training step, None outside training. `created` is UTC, ISO 8601.
+    `sampling` says how observations were sampled; `scored_by` which engine gave log-probabilities, None: none could, so
+    that cross_entropy is null. `step` is the training step, None outside training. `created` is UTC, ISO 8601.
     `first_error` is one message of a failed query. `spent` is what was asked and imagined for the card.
     """
 
@@ -76,7 +76,7 @@ class ScoreCard:
     first_error: str | None = None
 
     def group(self, name: str) -> GroupCard | None:
-        """The group of this name; None when there is none."""
+        """Find the group of this name; None when there is none."""
         return next((each for each in self.groups if each.group == name), None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _group(row: Mapping[str, Any]) -> GroupCard:
     return GroupCard(**{**row, "measures": {name: Estimate(**each) for name, each in row["measures"].items()}})
 
 
-# What a card was measured with, so that two cards can be known to answer the same questions.
+# --------------------------------- what a card was measured with, so that two can be known to answer the same questions
 
 
 def real_identity(search: SearchSettings | None, dump: str | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Scorecards for people: one table per group, models side by side."""
+"""Tables of scorecards, one per group, models side by side; and a picture of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .scorecard import Estimate, GroupCard, ScoreCard
 
 
 def card_tables(cards: Sequence[ScoreCard]) -> Iterator[Any]:
-    """One rich table per group of queries: shares in percent with their 95 % intervals, cross-entropy in nats."""
+    """Yield one rich table per group of queries: shares in percent with their 95 % intervals, cross-entropy in nats."""
     from rich.table import Table
 
     names = card_names(cards)
@@ -31,7 +31,7 @@ def card_tables(cards: Sequence[ScoreCard]) -> Iterator[Any]:
 
 
 def notes(cards: Sequence[ScoreCard]) -> list[str]:
-    """Sentences that belong to the tables: what could not be measured, and what failed."""
+    """List sentences that belong to the tables: what could not be measured, and what failed."""
     lines = []
     for name, card in zip(card_names(cards), cards, strict=True):
         if card.scored_by is None:
@@ -42,7 +42,7 @@ def notes(cards: Sequence[ScoreCard]) -> list[str]:
 
 
 def card_names(cards: Sequence[ScoreCard]) -> list[str]:
-    """Names for columns: as many trailing parts of the models' paths as tell them apart, and the step."""
+    """Names for columns: as many trailing parts of the models' paths as distinguish them, and the step."""
     paths = [[part for part in Path(each.model).parts if part not in ("model", "huggingface")] for each in cards]
     steps = ["" if each.step is None else f" step {each.step}" for each in cards]
     for kept in range(1, max(map(len, paths), default=0) + 1):
@@ -53,7 +53,7 @@ def card_names(cards: Sequence[ScoreCard]) -> list[str]:
 
 
 def group_names(cards: Sequence[ScoreCard]) -> list[str]:
-    """Every group of any card, in order."""
+    """List every group of any card, in order."""
     return list(dict.fromkeys(group.group for card in cards for group in card.groups))
 
 
@@ -84,10 +84,7 @@ def _repaired(group: GroupCard | None, repair: str) -> str:
     return "-" if group is None else str(group.repairs.get(repair, 0))
 
 
-# Scorecards as a picture: how faithful the imagined observations are, and how surprising the real ones.
-#
-# left    shares in percent, one bar per model and group, with 95 % intervals
-# right   cross-entropy of the real observation, nats per token
+# ---------------------------------- a picture: how faithful the imagined observations are, how surprising the real ones
 
 
 _LEFT = ("holds_gold", "title_match", "entity_f1", "exact", "well_formed", "hallucination_rate")
@@ -107,7 +104,13 @@ def check_plot(path: str | Path) -> None:
 
 
 def plot_cards(cards: Sequence[ScoreCard], path: str | Path) -> None:
-    """Draw cards side by side; colour tells the model, hatching the group. Raises `ConfigError` as `check_plot`."""
+    """Draw cards side by side; colour shows the model, hatching the group.
+
+        left    shares in percent, one bar per model and group, with 95 % intervals
+        right   cross-entropy of the real observation, nats per token
+
+    Raises `ConfigError` as `check_plot`.
+    """
     check_plot(path)
     from matplotlib.figure import Figure
 

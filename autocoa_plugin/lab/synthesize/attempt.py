@@ -1,10 +1,16 @@
-"""One rollout of the teacher, and what it was asked for: a line of `attempts.jsonl`.
+"""Attempt: one rollout of the teacher and what was asked of it; the log and the folder of a synthesis.
 
-A line is a row of a trajectory dump (`asking.player.Sample`) whose split is the kind, so whatever reads dumps reads
-attempts, and:
+    run.json          what the attempts depend on, the command; written before the teacher is asked
+    attempts.jsonl    every attempt, right or wrong, as they were finished; the data sets are made from it
+    vllm.log          output of a server of our own
+
+A line of attempts.jsonl is a row of a trajectory dump (`asking.player.Sample`) whose split is the kind, so readers of
+dumps read attempts, and:
 
     kind sample parent n_shared strategy      what was asked for
     usage                                     what it cost
+
+The data sets and their cards lie beside them (`data_set.py`).
 """
 
 from __future__ import annotations
@@ -28,7 +34,7 @@ Key = tuple[str, str, int]
 
 
 class Kind(StrEnum):
-    """What the teacher was asked for."""
+    """Kind of chain that the teacher was asked for."""
 
     COT = "cot"  # a chain of thought: no tool, actions forbidden
     COA = "coa"  # a chain of action: the tool is allowed
@@ -37,18 +43,18 @@ class Kind(StrEnum):
 
     @property
     def parent(self) -> Kind | None:
-        """The kind of chain that is changed; None: written from the start."""
+        """Kind of the chain that is changed; None: written from the start."""
         return {Kind.ACT: Kind.COT, Kind.THINK: Kind.COA}.get(self)
 
     @property
     def change(self) -> Kind | None:
-        """What a wrong chain of this kind is changed into; None: changes are not changed again."""
+        """Kind that a wrong chain of this kind is changed into; None: changes are not changed again."""
         return {Kind.COT: Kind.ACT, Kind.COA: Kind.THINK}.get(self)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Where a wrong chain is cut: its first `n_shared` response tokens are kept; `parent` is its number.
+    """Cut of a wrong chain: its first `n_shared` response tokens are kept; `parent` is its number.
 
     `strategy` says what chose the place: the structure of its steps, or the teacher's own uncertainty.
     """
@@ -60,7 +66,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Request:
-    """The `number`-th chain of a kind (0 is the first) for one question; `cut` for changed chains only."""
+    """Request for the `number`-th chain of a kind (0 is the first) to one question; `cut` for changed chains only."""
 
     kind: Kind
     number: int
@@ -69,7 +75,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Usage(Summable):
-    """What a rollout cost: requests to the engine, tokens it was shown and tokens it sampled, money for both."""
+    """Usage of one rollout: requests to the engine, tokens it was shown and tokens it sampled, money for both."""
 
     requests: int = 0
     prompt_tokens: int = 0
@@ -79,7 +85,7 @@ class Usage(Summable):
 
 @dataclass(frozen=True)
 class Attempt:
-    """A finished rollout; `sample` holds question, trajectory, reward parts, seed, and the error of a refused one."""
+    """Finished rollout of the teacher; `sample` holds question, trajectory, reward parts, seed, a refusal's error."""
 
     request: Request
     sample: Sample
@@ -87,7 +93,7 @@ class Attempt:
 
     @property
     def kind(self) -> Kind:
-        """What the teacher was asked for."""
+        """Kind of chain that the teacher was asked for."""
         return self.request.kind
 
     @property
@@ -97,7 +103,7 @@ class Attempt:
 
     @property
     def error(self) -> str | None:
-        """Why the engine would not answer; None: it answered."""
+        """Reason why the engine would not answer; None: it answered."""
         return self.sample.error
 
     @property
@@ -124,16 +130,17 @@ class Attempt:
             raise DataError(f"not an attempt of a synthesis: {type(error).__name__}: {error}") from error
 
 
-# The attempts of a synthesis on disk: `attempts.jsonl`, which stays, because the data sets are made from it.
-#
-#     log.read()          all, one by one
-#     log.of(question)    those of one question, in the order they were asked for
-#
-# How lines are kept, and what a process that dies leaves behind, stands in `runs/log.py`.
+# -------------------------------------------------------------------------------------------------------------- the log
 
 
 class AttemptLog(LineLog[Attempt]):
-    """The finished attempts; use it as a context manager, one process at a time, and `read` first."""
+    """Log of finished attempts; use it as a context manager, one process at a time, and `read` first.
+
+        log.read()          all, one by one
+        log.of(question)    those of one question, in the order they were asked for
+
+    It stays when the run is finished, because the data sets are made from it.
+    """
 
     def __init__(self, folder: SynthesisFolder) -> None:
         # by itself a line cannot go: the attempts of a question are numbered, and its changes name what they change
@@ -165,22 +172,16 @@ def _name(attempt: Attempt) -> str:
     return f"{attempt.kind} {attempt.request.number} of {attempt.sample.question.id!r}"
 
 
-# A synthesis folder: what `autocoa synthesize` writes while the teacher works.
-#
-#     run.json          what the attempts depend on, the command; written before the teacher is asked
-#     attempts.jsonl    every attempt, right or wrong, as they were finished; the data sets are made from it
-#     vllm.log          what a server of our own has said
-#
-# The data sets and their cards lie beside them (`data_set.py`). How an interrupted run goes on: `runs/folder.py`.
+# ----------------------------------------------------------------------------------------------------------- the folder
 
 
 @dataclass(frozen=True)
 class SynthesisFolder(RunFolder):
-    """The files of one synthesis."""
+    """Files of one synthesis."""
 
     LOG: ClassVar[str] = "attempts.jsonl"
 
     @property
     def attempts(self) -> Path:
-        """What the teacher has written."""
+        """File of what the teacher has written."""
         return self.log

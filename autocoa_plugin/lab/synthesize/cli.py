@@ -1,11 +1,11 @@
 """`autocoa synthesize QUESTIONS -o FOLDER --model TEACHER`: training data from questions, with any teacher.
 
-autocoa synthesize hotpotqa -o data --model deepseek-ai/DeepSeek-R1-Distill-Qwen-32B \
-    --server http://127.0.0.1:8000/v1 --corpus wiki.jsonl --student models/r1-distill-qwen-7b \
-    --sampled-price 0.6 --max-cost 40
-autocoa synthesize -o data2 --model outputs/demo/stages/sft1-sft2/model --settings outputs/demo/world/settings.yaml \\
-    --pair-span step
-autocoa stages runs --model models/r1-distill-qwen-7b --data data --stages sft1,sft2
+    autocoa synthesize hotpotqa -o data --model deepseek-ai/DeepSeek-R1-Distill-Qwen-32B \\
+        --server http://127.0.0.1:8000/v1 --corpus wiki.jsonl --student models/r1-distill-qwen-7b \\
+        --sampled-price 0.6 --max-cost 40
+    autocoa synthesize -o data2 --model outputs/demo/stages/sft1-sft2/model \\
+        --settings outputs/demo/world/settings.yaml --pair-span step
+    autocoa stages runs --model models/r1-distill-qwen-7b --data data --stages sft1,sft2
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-# What `autocoa synthesize` does: turns arguments into a job, runs it, shows what came of it.
+# ----------------------------------------------------------------------------- from arguments to a job, and its results
 
 
 def run_command(arguments: argparse.Namespace) -> None:
@@ -188,7 +188,7 @@ def read_job(arguments: argparse.Namespace) -> SynthesisJob:
 
 
 def ways_of_asking(method: str | None, options: WorldOptions, file: SettingsFile | None = None) -> tuple[World, World]:
-    """The world with its tool, then without: the same questions, asked of the same model.
+    """Build the world with its tool, then without: the same questions, asked of the same model.
 
     Raises `ConfigError` for a method that has no counterpart without a tool.
     """

@@ -1,7 +1,7 @@
-"""The data card of a set: what stands in it, where it is from, how it was filtered, what it cost; for programs.
+"""Data card of a set: what stands in it, where it is from, how it was filtered, what it cost; for programs.
 
-`NAME.card.json` is written from this, `NAME.card.md` says the same to people (`card_text.py`). Everything but the date
-follows from the attempts and the job.
+`NAME.card.json` is written from this, `NAME.card.md` says the same to people (`data_card_text.py`). Everything but the
+date follows from the attempts and the job.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _KINDS = {"cot": (("cot",), ()), "coa": (("coa",), ()), "pairs": (("act", "think
 
 @dataclass(frozen=True)
 class Run:
-    """The run that data sets are made from, as a card tells it.
+    """Run that data sets are made from, as a card describes it.
 
     `ended` "complete": nothing is left to ask; "stopped": a signal came first; "ceiling": the money was spent. `cot`
     and `coa` are the teacher's prompts, `training` the one that the recipe will put before the rows. `created` is UTC
-    in ISO 8601, `seconds` wall clock of all sessions (None: not told).
+    in ISO 8601, `seconds` wall clock of all sessions (None: unknown).
     """
 
     job: SynthesisJob
@@ -65,7 +65,7 @@ def write_cards(
 
 
 def card_of(name: str, run: Run, tally: RunTally, rows: SetTally, files: Sequence[Path]) -> dict[str, Any]:
-    """The card of one set, JSON-ready; `files` are its data files."""
+    """Make the card of one set, JSON-ready; `files` are its data files."""
     job = run.job
     return {
         "card_version": CARD_VERSION,
@@ -131,7 +131,7 @@ def _settings(run: Run) -> dict[str, Any]:
     return {**settings, "max_cost": job.max_cost, "world": dict(run.fingerprint.world)}
 
 
-# What a card says in sentences: what a set is, and what it must not be taken for.
+# ---------------------------------------------------------- sentences: what a set is, and what it must not be taken for
 
 
 _ENDINGS = {
@@ -145,7 +145,7 @@ _SPANS = {
 
 
 def description(name: str, acceptance: Acceptance, span: Span) -> str:
-    """One sentence: what a row is."""
+    """Describe a row of the set in one sentence."""
     right = f"the final answer is right ({acceptance})"
     return {
         "cot": f"Chains of thought: the teacher answered without acting, and {right}.",
@@ -158,7 +158,7 @@ def description(name: str, acceptance: Acceptance, span: Span) -> str:
 def known_limits(
     name: str, rows: SetTally, ended: str, acceptance: Acceptance, attempts: int, output: Output
 ) -> list[str]:
-    """What a reader could be wrong about, a sentence each."""
+    """List what a reader could be wrong about, a sentence each."""
     return [
         *filter(None, [_ENDINGS.get(ended)]),
         f"Right means {acceptance} against the gold answers: a wrong gold answer keeps wrong chains, and a right "
@@ -207,9 +207,7 @@ def _of_text(rows: SetTally) -> list[str]:
     ]
 
 
-# A few rows of a set as people read them: who said what, in order; JSON-ready.
-#
-# What is quoted may be long and hostile: it is cut here, and made harmless by who shows it (`markup.py`).
+# ----------------------------------------------- example rows as people read them: roles and texts in order, JSON-ready
 
 
 EXAMPLES = 3
@@ -219,9 +217,10 @@ Part = dict[str, Any]
 
 
 def examples_of(files: Sequence[Path], rows: SetTally) -> list[dict[str, Any]]:
-    """The first rows of a set, of pairs one of each direction among them if the first thousand have both.
+    """Take the first rows of a set, of pairs one of each direction among them if the first thousand have both.
 
     A part has `label` ("thought", "chosen: action"), `text`, its first characters, and `characters`, its whole length.
+    Quoted text may be long and hostile: it is cut here, and made harmless where it is shown (`data_card_text.fenced`).
     """
     wanted = set(rows.directions)
     first: list[Record] = []

@@ -1,6 +1,6 @@
-"""The data card as a page of Markdown, with the front matter that the Hugging Face hub reads.
+"""Data card as a page of Markdown, with the front matter that the Hugging Face hub reads.
 
-Whatever was not written by us (documents, questions, names) stands in blocks and spans that it cannot leave.
+Quoted text (documents, questions, names) stands in blocks and spans that it cannot leave.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000
 
 
 def card_text(card: Card) -> str:
-    """The whole page."""
+    """Spell a data card as a whole page of Markdown."""
     sections = {
         "Training on it": _training(card),
         "Rows": rows_section(card),
@@ -75,12 +75,12 @@ def _training(card: Card) -> str:
 
 def _teacher(card: Card) -> str:
     teacher = card["teacher"]
-    lines = [f"- {name.replace('_', ' ')}: {code(value)}" for name, value in teacher.items() if _is_told(value)]
+    lines = [f"- {name.replace('_', ' ')}: {code(value)}" for name, value in teacher.items() if _is_known(value)]
     sampling = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in teacher["sampling"].items())
     return "\n".join([*lines, f"- sampling: {sampling or 'not told'}"])
 
 
-def _is_told(value: Any) -> bool:
+def _is_known(value: Any) -> bool:
     return value is not None and not isinstance(value, Mapping)
 
 
@@ -132,7 +132,7 @@ def _provenance(card: Card) -> str:
     return "\n".join(lines) + command
 
 
-# The sections of a data card that are made of counts, as Markdown.
+# ------------------------------------------------------------------------------------- sections that are made of counts
 
 
 _KINDS = {
@@ -157,7 +157,7 @@ _REASONS = dict(
 
 
 def rows_section(card: Card) -> str:
-    """How many rows, of what, and which kept chains are none."""
+    """Section of rows: how many, of what, and which kept chains are none."""
     rows = card["rows"]
     lines = [f"{number(rows['rows'])} rows of {number(rows['questions'])} questions."]
     if rows["directions"]:
@@ -176,7 +176,7 @@ def _counted(before: str, counts: Mapping[str, int], whole: int) -> str:
 
 
 def yield_section(card: Card) -> str:
-    """How many chains it took, by what was asked for; of pairs by direction and strategy too."""
+    """Section of yields: how many chains it took, by kind; of pairs by direction and strategy too."""
     head = ("asked for", "questions", "chains", "right", "kept", "kept of chains", "questions with one kept")
     kinds = {name: card["run"]["kinds"].get(name) for name in _SHOWN_KINDS[card["name"]]}
     rows = [_kind_row(name, kind) for name, kind in kinds.items() if kind]
@@ -207,7 +207,7 @@ def _cut_row(cut: Mapping[str, Any]) -> Sequence[str]:
 
 
 def lengths_section(card: Card) -> str:
-    """Tokens of each part of a row, and rows by number of actions."""
+    """Section of lengths: tokens of each part of a row, and rows by number of actions."""
     head = ("part of a row", "mean", "median", "95 % have at most", "longest", "all rows")
     columns = ("mean", "median", "p95", "max", "total")
     rows = [[name, *(number(each[column]) for column in columns)] for name, each in card["rows"]["lengths"].items()]
@@ -219,9 +219,9 @@ def lengths_section(card: Card) -> str:
 
 
 def gates_section(card: Card) -> str:
-    """What each gate left out."""
+    """Section of gates: what each left out."""
     counted = {"right_left_out": "right chains left out", "wrong_left_out": "wrong chains not changed"}
-    shown = {name: told for name, told in counted.items() if card["name"] == "pairs" or name == "right_left_out"}
+    shown = {name: head for name, head in counted.items() if card["name"] == "pairs" or name == "right_left_out"}
     rows = [
         (each["name"], each["told"], *(number(each[name]) if each["asked"] else "not asked" for name in shown))
         for each in card["gates"]
@@ -231,7 +231,7 @@ def gates_section(card: Card) -> str:
 
 
 def cost_section(card: Card) -> str:
-    """What the whole run cost."""
+    """Section of costs: those of the whole run."""
     cost, settings = card["run"]["cost"], card["settings"]
     spent = [
         f"{number(cost[name])} {name.replace('_', ' ')}" for name in ("requests", "prompt_tokens", "sampled_tokens")
@@ -248,7 +248,7 @@ def cost_section(card: Card) -> str:
     )
 
 
-# Markdown that quotes: what stands in a block or a code span cannot end it, whatever it says.
+# ------------------------------------------------------------------------------------------------- Markdown that quotes
 
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -256,13 +256,13 @@ _BACKTICKS = re.compile(r"`+")
 
 
 def fenced(text: str) -> str:
-    """A block that shows text as it is; its fence is longer than any run of backticks in the text."""
+    """Fence a text that is shown as it is; the fence is longer than any run of backticks in the text."""
     fence = "`" * max(3, _longest_run(text) + 1)
     return f"{fence}text\n{_CONTROL.sub('�', text)}\n{fence}"
 
 
 def code(text: object) -> str:
-    """Text on one line as a code span; not for a table, where a bar would begin a cell."""
+    """Spell text on one line as a code span, which it cannot end; not for a table, where a bar would begin a cell."""
     line = _CONTROL.sub("�", " ".join(str(text).split()))
     ticks = "`" * (_longest_run(line) + 1)
     # the outermost spaces are taken off where there is one on both sides
@@ -271,18 +271,18 @@ def code(text: object) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> str:
-    """A table of cells of our own words; the first `texts` columns are aligned to the left, the others to the right."""
+    """Lay out a table of cells of our own words; the first `texts` columns are aligned left, the others right."""
     lines = [head, [*["---"] * texts, *["---:"] * (len(head) - texts)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def share(part: int, whole: int) -> str:
-    """A share of a number as people read it: "30 %", "30.4 %" from a thousand on, "-" of nothing."""
+    """Spell a share as people read it: "30 %", "30.4 %" from a thousand on, "-" of nothing."""
     return "-" if not whole else f"{100 * part / whole:.{int(whole >= 1000)}f} %"
 
 
 def number(value: float) -> str:
-    """A number with separators: whole from a hundred on, else with one decimal where it has one."""
+    """Spell a number with separators: whole from a hundred on, else with one decimal where it has one."""
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.1f}"
 
 

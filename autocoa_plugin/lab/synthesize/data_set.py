@@ -1,4 +1,10 @@
-"""One data set while it is written: near-duplicates left out, pairs balanced, everything counted."""
+"""Data sets of a synthesis: question by question in order, each row written as it comes, all files replaced at once.
+
+    attempts of a question ──judge──> kept ──rows──> near-duplicates ──> cot | coa | pairs ──balance──> files and cards
+
+The same attempts make the same files, in whatever order they were finished, and no model is asked for anything.
+Rows are made in `rows.py`, counted in `tally.py`; the cards are those of `data_card.py`.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +51,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Finished:
-    """What was counted, and the files in order."""
+    """Finished data set: its counts, and the files in order."""
 
     tally: SetTally
     files: tuple[Path, ...]
 
 
 class DataSet:
-    """Writes the set `name` into `folder`; a context manager, inside of which rows are added."""
+    """Writer of the set `name` into `folder`: near-duplicates left out, pairs balanced; rows are added in its block."""
 
     def __init__(self, name: str, folder: Path, output: Output) -> None:
         self.counter = SetCounter()
@@ -100,7 +106,7 @@ class DataSet:
 
 
 def to_drop(directions: dict[str, str], act_share: float | None, seed: int) -> set[str]:
-    """Ids of the commoner direction to leave out, drawn by `seed`, so that `act_share` of the rest chooses acting.
+    """Draw ids of the commoner direction to leave out, by `seed`, so that `act_share` of the rest chooses acting.
 
     Nothing is left out for `act_share` None, nor where there is one direction only: no share but 0 and 1 can be had.
     """
@@ -114,12 +120,7 @@ def to_drop(directions: dict[str, str], act_share: float | None, seed: int) -> s
     return set(random.Random(f"balance of pairs {seed}").sample(ids[common], max(0, len(ids[common]) - kept)))
 
 
-# From attempts to data sets: question by question in order, each row written as it comes, all files replaced at once.
-#
-#     attempts of a question ──judge──> kept ──rows──> near-duplicates ──> cot | coa | pairs ──balance──> files and
-# cards
-#
-# The same attempts make the same files, in whatever order they were finished, and nobody is asked for anything.
+# ----------------------------------------------------------------------------------------------- all data sets of a run
 
 
 COT, COA, PAIRS = SETS = ("cot", "coa", "pairs")
@@ -129,7 +130,7 @@ _ORDER = {kind: number for number, kind in enumerate(Kind)}
 
 @dataclass(frozen=True)
 class Assembled:
-    """What was counted, and the data files of each set in order, none for a set without rows."""
+    """Data sets of a run: counts, and the files of each set in order, none for a set without rows."""
 
     run: RunTally
     sets: Mapping[str, SetTally]
@@ -219,10 +220,7 @@ def _is_ours(name: str) -> bool:
     return (stem in SETS and suffix == SUFFIX) or name in {f"{each}{card}" for each in SETS for card in CARD_SUFFIXES}
 
 
-# A data set is written as its rows come, in parquet files of a given size that get their names at the end.
-#
-# Only then is known how many there are: `coa.parquet`, or `coa-00000-of-00003.parquet` and its neighbours. When files
-# take the place of older ones is `exchange.py`'s business.
+# ---------------------------------------------------------------------------------------- parquet files of a given size
 
 
 SUFFIX = ".parquet"
@@ -231,8 +229,9 @@ SUFFIX = ".parquet"
 class ShardWriter:
     """Writes the records of one set into `folder`, `shard_rows` a file; a context manager.
 
-    `files` are there when the block has ended well: none for a set without a row. Raises `DataError` naming the record
-    that could not be read again.
+    Files get their names at the end, when their number is known: `coa.parquet`, or `coa-00000-of-00003.parquet` and its
+    neighbours. `files` are there when the block has ended well: none for a set without a row. Raises `DataError` naming
+    the record that could not be read again.
     """
 
     def __init__(self, folder: Path, name: str, shard_rows: int) -> None:
@@ -277,15 +276,7 @@ class ShardWriter:
             self.files = tuple(part.rename(self._folder / name) for part, name in zip(self._parts, names, strict=True))
 
 
-# Rows that say nearly what an earlier row says: of those alike, the first is kept.
-#
-#     text ──> runs of 5 words ──> MinHash (128 numbers) ──> looked up by bands ──> similarity estimated ──> new, or not
-#
-# Similarity is Jaccard's: shared runs by all runs. The estimate has a standard error of at most 0.045 (0.027 at 0.9),
-# and
-# a lookup misses fewer than 1 in 100 of the rows that are just alike enough, fewer of those more alike; exact repeats
-# are always found. Which rows are kept depends on their order. MinHash and its index are datasketch's.
-# Source: A. Z. Broder, On the resemblance and containment of documents (1997).
+# ------------------------------------------------------------------------------------------------------ near-duplicates
 
 
 _SHINGLE_WORDS = 5
@@ -294,7 +285,14 @@ _FOUND = 0.99
 
 
 class NearDuplicates:
-    """Remembers the texts that were new.
+    """Filter of near-duplicates: of texts that say nearly the same, the first is kept.
+
+        text ──> runs of 5 words ──> MinHash (128 numbers) ──> looked up by bands ──> estimated similarity ──> new?
+
+    Similarity is Jaccard's: shared runs by all runs. The estimate has a standard error of at most 0.045 (0.027 at 0.9),
+    and a lookup misses fewer than 1 in 100 of the rows that are just alike enough, fewer of those more alike; exact
+    repeats are always found. Which rows are kept depends on their order. MinHash and its index are datasketch's.
+    Source: A. Z. Broder, On the resemblance and containment of documents (1997).
 
     `threshold`: texts whose estimated similarity (0 to 1) reaches it are the same; None: all are new.
     Raises `ConfigError` for a threshold out of range, or when datasketch is not installed.
@@ -339,12 +337,12 @@ class NearDuplicates:
 
 
 def row_text(question: str, trajectory: Trajectory) -> str:
-    """What a row is compared by: the question and what the policy wrote, without tags and observations."""
+    """Text that a row is compared by: the question and what the policy wrote, without tags and observations."""
     return f"{question}\n{written_text(trajectory)}"
 
 
 def shingles(text: str) -> list[str]:
-    """The different runs of 5 normalised words, in their order; a shorter text is one run, an empty one has it too."""
+    """Split a text into its different runs of 5 normalised words, in order; a shorter text, even empty, is one run."""
     said = words(text) or text.split()
     starts = range(max(1, len(said) - _SHINGLE_WORDS + 1))
     return list(dict.fromkeys(" ".join(said[start : start + _SHINGLE_WORDS]) for start in starts))

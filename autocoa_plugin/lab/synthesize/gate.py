@@ -1,4 +1,7 @@
-"""What a gate is: a name, a sentence for the data card, and the question that it asks of an attempt."""
+"""Gate: a fault for which a chain is left out, by name, with a sentence for the data card; thresholds of all gates.
+
+The gates themselves are in `gates.py` and `gates_text.py`.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class Gate:
     of_question: bool = False
 
 
-# Which gates are asked, and where their thresholds are; what each compares is in `gates.py`.
+# ------------------------------------------------------------------------------------------------- names and thresholds
 
 
 GATE_NAMES = (
@@ -43,12 +46,12 @@ GATE_NAMES = (
     "language_mix",
     "unsupported",
 )
-"""Every gate, in the order in which they are asked."""
+"""Name of every gate, in the order in which they are asked."""
 
 
 @dataclass(frozen=True)
 class GateSettings:
-    """Gates that are not asked, and thresholds of the others.
+    """Settings of the gates: those that are not asked, and thresholds of the others.
 
     `off`: names of gates that are not asked. `leaked_answer_characters`: gold answers shorter than this, normalised,
     are not looked for in the question. A run of at most `repeated_run_words` words is degenerate when it stands

@@ -1,4 +1,13 @@
-"""Every gate by name, and which of them find something in an attempt."""
+"""Gates of a chain: each a pure function of an attempt and the settings, which is True when it finds a fault.
+
+    refused, unfinished, format, acted            how the rollout ended
+    empty_query, copied_query                     what the chain asked the tool
+    tool_failed, imagined, long_observation       what the tool answered
+    leaked_answer, unsupported                    where its answer comes from
+    repetition, language_mix                      how it wrote (`gates_text.py`)
+
+Thresholds are in `gate.py`. Near-duplicates concern rows, not attempts: `data_set.NearDuplicates`.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +21,7 @@ from .attempt import Attempt, Kind
 from .gate import GATE_NAMES, Gate, GateSettings
 from .gates_text import LANGUAGE_GATES, REPETITION_GATES, stands_in, text_of
 
-# What a chain must not be like: gates, each a pure function of an attempt and the settings.
-#
-#     settings.py     thresholds, and which gates are not asked
-#     registry.py     every gate by name; which of them an attempt fails
-#     gate.py         what a gate is
-#     text.py         what the policy wrote; whether an answer stands in a text
-#     completion.py   refused, unfinished, format, acted            how the rollout ended
-#     observations.py tool_failed, imagined, long_observation       what it was told
-#     queries.py      empty_query, copied_query                     what it asked
-#     answers.py      leaked_answer, unsupported                    where its answer comes from
-#     repetition.py   repetition                                    how it wrote
-#     languages.py    language_mix
-#
-# Near-duplicates concern rows, not attempts: `near_duplicates.py`.
-
-
-# How the rollout ended: refused, unfinished, badly formed, or an action where none was to be written.
+# ------------------------------------------------------------------------------------------------ how the rollout ended
 
 
 def is_refused(attempt: Attempt, _: GateSettings) -> bool:
@@ -66,7 +59,7 @@ COMPLETION_GATES = (
 )
 
 
-# What the chain asked the tool: nothing at all, or the question itself.
+# -------------------------------------------------------------------------------------------------- queries to the tool
 
 
 def has_empty_query(attempt: Attempt, _: GateSettings) -> bool:
@@ -96,7 +89,7 @@ QUERY_GATES = (
 )
 
 
-# What the chain was told: a tool that failed, an observation nobody looked up, one longer than the limit.
+# --------------------------------------------------------------------------------------------- observations of the tool
 
 
 def tool_failed(attempt: Attempt, _: GateSettings) -> bool:
@@ -139,14 +132,7 @@ OBSERVATION_GATES = (
 )
 
 
-# Where the answer comes from: the question gave it away, or nothing that the chain says or read has it.
-#
-# A comparison has to name its answer ("Which came first, A or B?"), so questions that offer what to choose from are not
-# looked at. Of 6,144 HotpotQA training questions 65 leak (1.1 %) and 440 offer; nine of the 65 are comparisons without
-# a word that says so ("Pizza Hut and Little Caesars were ... Which was the first?").
-#
-# Support is a lower bound: the answer's words stand somewhere, which does not say that they follow. Of 2,785 right
-# trajectories on tinyworld 14 have none: 13 were forced, one leaves its last step out. "12" is not found in "twelve".
+# --------------------------------------------------------------------------------------------- the source of the answer
 
 
 _CLOSED = ("yes", "no", "noanswer")  # answers.f1 treats these as closed answers, too
@@ -159,6 +145,9 @@ _OFFERS = re.compile(
 def is_answer_leaked(attempt: Attempt, settings: GateSettings) -> bool:
     """True when a gold answer stands verbatim in the question, which does not offer it as one of several.
 
+    A comparison has to name its answer ("Which came first, A or B?"), so questions that offer what to choose from are
+    not looked at. Of 6,144 HotpotQA training questions 65 leak (1.1 %) and 440 offer; nine of the 65 are comparisons
+    without a word that says so ("Pizza Hut and Little Caesars were ... Which was the first?").
     Very short answers and "yes" and "no" are not looked for: they stand in too many sentences.
     """
     question, least = attempt.sample.question, settings.leaked_answer_characters
@@ -171,6 +160,8 @@ def is_answer_leaked(attempt: Attempt, settings: GateSettings) -> bool:
 def is_answer_unsupported(attempt: Attempt, _: GateSettings) -> bool:
     """True when no observation and no thought has the answer, as it was given or as any gold answer spells it.
 
+    Support is a lower bound: the answer's words stand somewhere, which does not say that they follow. Of 2,785 right
+    trajectories on tinyworld 14 have none: 13 were forced, one leaves its last step out. "12" is not found in "twelve".
     "yes" and "no" cannot be looked for and pass.
     """
     sample = attempt.sample

@@ -1,4 +1,4 @@
-"""What a trajectory says, without tags; its words; and whether an answer stands in a text.
+"""Text of a trajectory without tags, its words, and the gates of how it is written: repetition, mixed languages.
 
 Words are compared as the metrics compare answers (`answers.normalize_answer`). Chinese, Japanese, Thai, Lao, Khmer and
 Burmese put no space between words: there each character counts as one.
@@ -29,12 +29,12 @@ _UNSPACED = re.compile(
 
 
 def written_text(trajectory: Trajectory) -> str:
-    """What the policy wrote and is trained on, each tag a space."""
+    """Text that the policy wrote and is trained on, each tag a space."""
     return text_of(trajectory, lambda segment: segment.is_trained)
 
 
 def text_of(trajectory: Trajectory, is_meant: Callable[[Segment], bool]) -> str:
-    """The text of some segments, each tag, and whatever is left out between two, a space.
+    """Text of some segments; each tag, and what is left out between two, is a space.
 
     Raises `ConfigError` for a protocol of an unknown name: its tags would be read as words.
     """
@@ -43,7 +43,7 @@ def text_of(trajectory: Trajectory, is_meant: Callable[[Segment], bool]) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The normalised words of a text: lower case, without ASCII punctuation and articles."""
+    """Split a text into normalised words: lower case, without ASCII punctuation and articles."""
     return _UNSPACED.sub(r" \1 ", normalize_answer(text)).split()
 
 
@@ -71,12 +71,7 @@ def _tags(protocol: str) -> re.Pattern[str]:
     return tag_pattern(get_protocol(protocol).tags())
 
 
-# How the chain is written: words that go round in circles.
-#
-# Two signs, each of which is enough:
-#
-#     a run of words many times in a row       "I need the headquarters . I need the headquarters . I need the ..."
-#     a stretch that compresses too well       the same few sentences in ever new order
+# ----------------------------------------------------------------------------------------------------------- repetition
 #
 # Whisper (arXiv:2212.04356) takes a ratio above 2.4 for a loop, in half a minute of speech. Measured with our defaults
 # (another build of zlib may differ in the last digit):
@@ -92,7 +87,11 @@ _BYTES = 256
 
 
 def is_repetitive(attempt: Attempt, settings: GateSettings) -> bool:
-    """True when what the policy wrote has a run of words too often in a row, or a stretch with hardly anything new."""
+    """True when the policy's text has a run of words too often in a row, or a stretch with hardly anything new.
+
+    a run of words many times in a row       "I need the headquarters . I need the headquarters . I need the ..."
+    a stretch that compresses too well       the same few sentences in ever new order
+    """
     text = written_text(attempt.sample.trajectory)
     return has_repeated_run(
         words(text), times=settings.repeated_times, least=settings.repeated_words, longest=settings.repeated_run_words
@@ -108,7 +107,7 @@ def has_repeated_run(text: Sequence[str], *, times: int, least: int, longest: in
 
 
 def compression_ratio(text: str, window: int) -> float:
-    """Characters by what zlib needs for them in bytes, the highest over windows of `window` characters.
+    """Ratio of characters to the bytes that zlib needs for them, the highest over windows of `window` characters.
 
     Windows overlap by half; 0.0 when the text is shorter than one. Each character counts as one byte, whatever its
     script, so that all alphabets are measured alike.
@@ -142,19 +141,20 @@ REPETITION_GATES = (
 )
 
 
-# In which scripts the chain is written: letters that nothing in the question or the observations explains.
-#
-# R1 falls into Chinese in the middle of English (arXiv:2501.12948, "language mixing"); a script of its own shows it.
-# Two languages of one script are not told apart, and Latin letters are at home everywhere: names, units, formulas and
-# prompts are written in them. A share, since a CoT may spell a name as its people do: of 175 texts of 3,000 words of
-# Wikipedia none has a share of 0.01; of 7,113 single passages, with no question to explain them, 1.5 % do.
+# ------------------------------------------------------------------------------------------------------ mixed languages
 
 
 _KANA = {"HIRAGANA", "KATAKANA"}
 
 
 def is_language_mixed(attempt: Attempt, settings: GateSettings) -> bool:
-    """True when too many letters are of scripts that neither question, gold answers nor observations use."""
+    """True when too many letters are of scripts that neither question, gold answers nor observations use.
+
+    R1 falls into Chinese in the middle of English (arXiv:2501.12948, "language mixing"); a script of its own shows it.
+    Two languages of one script are not distinguished, and Latin letters are at home everywhere: names, units, formulas
+    and prompts are written in them. A share, since a CoT may spell a name as its people do: of 175 texts of 3,000 words
+    of Wikipedia none has a share of 0.01; of 7,113 single passages, with no question to explain them, 1.5 % do.
+    """
     sample = attempt.sample
     observed = text_of(sample.trajectory, lambda segment: segment.role is Role.OBSERVATION)
     known = " ".join((sample.question.question, *sample.question.golds, observed))

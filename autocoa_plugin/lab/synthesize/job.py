@@ -1,6 +1,12 @@
-"""What one synthesis is: questions, teacher, rules, and where the data goes.
+"""Synthesis job: questions, teacher, rules, and where the data goes.
 
-What cannot work is refused when the parts are made, before questions or a model are read.
+    Rules        attempts, changes of wrong chains, places to cut          what is asked for
+    Acceptance   exact match, or F1 from a threshold on                    what is right
+    Output       span and balance of pairs, shards, near-duplicates        what is written; no question is asked anew
+
+
+What cannot work is refused when the parts are made, before questions or a model are read. The faults for which a
+chain is left out are in `gates.py`.
 """
 
 from __future__ import annotations
@@ -23,13 +29,7 @@ from ..asking.world import World, environment_name
 from .attempt import Strategy
 from .gate import GateSettings
 
-# How much is asked of the teacher, what counts as right, and what the data sets are made like.
-#
-#     Rules        attempts, changes of wrong chains, places to cut          what is asked for
-#     Acceptance   exact match, or F1 from a threshold on                    what is right
-#     Output       span and balance of pairs, shards, near-duplicates        what is written; no question is asked anew
-#
-# What a chain must not be like is `gates/`'s business.
+# ---------------------------------------------------------------------------------------------------------------- rules
 
 
 Span = Literal["trajectory", "step"]
@@ -39,7 +39,7 @@ STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 @dataclass(frozen=True)
 class Rules:
-    """What is asked for.
+    """Rules of what is asked for.
 
     `asked` "split" draws, by seed, which questions get a chain of thought (a share of `cot_share`) and which a chain of
     action, as the paper does (half and half); "both" asks for both, "cot" and "coa" for one. Up to `attempts` chains
@@ -96,7 +96,7 @@ class Acceptance:
 
 @dataclass(frozen=True)
 class Output:
-    """What the data sets are made like.
+    """Settings of the data sets that are written.
 
     `span`: both sides of a pair go on to the answer ("trajectory", the paper's), or end after the step at which they
     diverge ("step"). `act_chosen_share`: drop pairs of the commoner direction until this share has acting as its chosen
@@ -121,7 +121,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Prices:
-    """Money per million tokens: those the teacher is shown, and those it samples."""
+    """Prices in money per million tokens: those the teacher is shown, and those it samples."""
 
     prompt: float = 0.0
     sampled: float = 0.0
@@ -136,7 +136,7 @@ _LONGEST_PAUSE_S = 60.0
 
 @dataclass(frozen=True)
 class Pace:
-    """How hard the teacher's server is pressed.
+    """Pace of asking: how hard the teacher's server is pressed.
 
     `requests_per_minute` bounds the requests to it (None: not); one that failed on the way there is tried `tries`
     times, with pauses of up to a minute. `ray_workers` share the questions and the rate; 0: this process asks.
@@ -155,7 +155,7 @@ class Pace:
 
     @property
     def of_one_process(self) -> float | None:
-        """The requests per minute of one process; None: no bound."""
+        """Requests per minute of one process; None: no bound."""
         rate = self.requests_per_minute
         return None if rate is None else rate / max(1, self.ray_workers)
 
@@ -170,7 +170,7 @@ _REAL = ("real", "cassette")
 
 @dataclass(frozen=True)
 class SynthesisJob:
-    """Who is asked what, at which cost, and where the data goes.
+    """Synthesis of training data: which questions, by which teacher, at which cost, and where the data goes.
 
     Of a named set the training part is asked. `model` is the teacher; `cot` and `coa` are the two ways of asking it,
     without and with the tool. `student` is the model that will be trained (None: the teacher): with another tokenizer
@@ -218,7 +218,7 @@ class SynthesisJob:
         require(bool(has_price), f"max_cost={self.max_cost:g} is never reached where nothing has a price: give prices")
 
     def about(self) -> dict[str, Any]:
-        """What run.json says beside the fingerprint, JSON-ready."""
+        """Description for run.json beside the fingerprint, JSON-ready."""
         return {
             **self.model.about(),
             "questions": self.questions.source,
@@ -233,7 +233,7 @@ class SynthesisJob:
         """Join what the parts depend on: `questions_identity`, `prepared.Ways.identity` and `Model.identity`.
 
         How data sets are made of attempts (`Output`) is not among it: the same command with another span or balance
-        makes them anew and asks nobody.
+        makes them anew without asking.
         """
         gates = flatten(to_mapping(self.gates), "gates.")
         return Identity(

@@ -1,9 +1,10 @@
-"""What the teacher is asked next for a question, given what it has written so far: a pure function.
+"""Next request to the teacher for a question, given what it has written so far: a pure function.
 
     cot, coa      until one is kept, `attempts` at most; one only where a gate finds fault with the question itself
     act, think    for the first wrong ones of each: cut, and written anew, until one is right, `cuts` at most
 
 So a run needs no memory but its attempts, and one that was killed asks for what is missing and nothing else.
+Here too: where a wrong chain is cut (`cut_places`), and whether a chain may be kept (`Judge`).
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ _SHARES = 2**31
 
 @dataclass(frozen=True)
 class Plan:
-    """Says what is next; `codec` spells the teacher's ids."""
+    """Plan of requests: which chain is next; `codec` spells the teacher's ids."""
 
     rules: Rules
     judge: Judge
     codec: Codec
 
     def kinds(self, question: Question) -> tuple[Kind, ...]:
-        """What a question is asked for from the start."""
+        """Kinds of chain that a question is asked for from the start."""
         asked = self.rules.asked
         if asked == "both":
             return Kind.COT, Kind.COA
@@ -50,7 +51,7 @@ class Plan:
         return (Kind(asked),)
 
     def next(self, question: Question, done: Sequence[Attempt]) -> Request | None:
-        """The next chain to ask for; None when the question has all it gets. `done` is in the order it was asked in."""
+        """Choose the next chain to ask for; None when the question has all it gets. `done` is in order of asking."""
         for kind in self.kinds(question):
             request = self._attempt(kind, done) or self._change(kind, done)
             if request is not None:
@@ -58,7 +59,7 @@ class Plan:
         return None
 
     def parent(self, request: Request, done: Sequence[Attempt]) -> Attempt | None:
-        """The wrong chain that a request changes, None for one that is written from the start."""
+        """Find the wrong chain that a request changes, None for one that is written from the start."""
         cut, kind = request.cut, request.kind.parent
         if cut is None:
             return None
@@ -89,7 +90,7 @@ class Plan:
         return wrong[: self.rules.changed]
 
     def _cut(self, wrong: Attempt, tried: Sequence[Attempt]) -> Cut | None:
-        """The next place, by the strategy whose turn it is; by another one when it has none left.
+        """Choose the next place, by the strategy whose turn it is; by another one when it has none left.
 
         Which one begins is drawn for each chain: the first place is the best one, so yields compare only where each
         strategy is first as often.
@@ -111,22 +112,20 @@ class Plan:
         return sample_seed(self.rules.seed, f"{of} of {kind} {id}", number)
 
 
-# Where a wrong chain is cut, best place first: a place is how many response tokens are kept.
-#
-#     cot   First I need ... │ I recall ... │ Next I need ...           a step, instead of which an action is begun
-#     coa   First I need ... │ <begin_search> ... So ... │ <begin_search> ...     an action, instead of which is thought
-#
-# "step" takes them in a random order, "uncertainty" begins where the teacher was least sure of what it wrote.
-# Source: AutoCoA (arXiv:2503.06580), 3.2.1, which changes a chain at one point and does not say how it is chosen.
+# ------------------------------------------------------------------------------------ places where a wrong chain is cut
 
 
 def cut_places(trajectory: Trajectory, kind: Kind, strategy: Strategy, codec: Codec, *, seed: int) -> list[int]:
-    """The places, each at least 1, in the order in which they are to be tried; a pure function.
+    """Places to cut a wrong chain, best first: how many response tokens are kept, each at least 1; a pure function.
+
+        cot   First I need ... │ I recall ... │ Next I need ...         a step, instead of which an action is begun
+        coa   First I need ... │ <begin_search> ... So ... │ ...        an action, instead of which is thought
 
     "step": drawn by `seed`. "uncertainty": by the mean log-probability of the step or action that begins there, lowest
     first, then by position; what has no log-probabilities is left out. A chain of thought keeps its first step. No
     place is where no rollout can go on from, such as after a tag that was opened and never closed; a chain that is a
     change itself has none.
+    Source: AutoCoA (arXiv:2503.06580), 3.2.1, which changes a chain at one point and does not say how it is chosen.
     """
     parts = [part for part in _parts(trajectory, kind, codec) if _can_go_on(trajectory, part.begin, codec)]
     if strategy == "uncertainty":
@@ -174,16 +173,17 @@ def _least_certain_first(trajectory: Trajectory, parts: list[Step]) -> list[int]
     return [place for _, place in sorted(scored)]
 
 
-# May a chain be kept? Right by the acceptance rule, and nothing for a gate to find.
-#
-# right, no gate      kept: a row, or the chosen side of a pair
-# wrong, no gate      may be changed; then the rejected side of a pair
-# anything else       counted, by gate, in the data card
+# ---------------------------------------------------------------------------------------- verdicts: may a chain be kept
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`is_right` by the acceptance rule; `gates` are the names of those that found something, in their order."""
+    """Verdict on a chain: `is_right` by the acceptance rule; `gates` names those that found something, in their order.
+
+    right, no gate      kept: a row, or the chosen side of a pair
+    wrong, no gate      may be changed; then the rejected side of a pair
+    anything else       counted, by gate, in the data card
+    """
 
     is_right: bool
     gates: tuple[str, ...] = ()
@@ -201,7 +201,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judge:
-    """Judges attempts; what it says depends on nothing but the attempt and these rules.
+    """Judge of attempts; a verdict depends on nothing but the attempt and these rules.
 
     Each attempt is judged once, because the plan asks again before every further attempt of a question, and the gates
     take some 10 ms for a chain of 5,000 tokens.
@@ -209,16 +209,16 @@ class Judge:
 
     acceptance: Acceptance = field(default_factory=Acceptance)
     gates: GateSettings = field(default_factory=GateSettings)
-    _told: dict[int, tuple[weakref.ref[Attempt], Verdict]] = field(default_factory=dict, compare=False, repr=False)
+    _judged: dict[int, tuple[weakref.ref[Attempt], Verdict]] = field(default_factory=dict, compare=False, repr=False)
 
     def verdict(self, attempt: Attempt) -> Verdict:
         """Judge one attempt; of a wrong one, only the gates that concern wrong chains are asked."""
         number = id(attempt)
-        told = self._told.get(number)
-        if told is None or told[0]() is not attempt:
-            forget = weakref.ref(attempt, lambda _: self._told.pop(number, None))
-            told = self._told[number] = forget, self._judge(attempt)
-        return told[1]
+        known = self._judged.get(number)
+        if known is None or known[0]() is not attempt:  # the number of an attempt that is gone may come again
+            forget = weakref.ref(attempt, lambda _: self._judged.pop(number, None))
+            known = self._judged[number] = forget, self._judge(attempt)
+        return known[1]
 
     def _judge(self, attempt: Attempt) -> Verdict:
         is_right = attempt.sample.reward.parts[self.acceptance.metric] >= self.acceptance.threshold

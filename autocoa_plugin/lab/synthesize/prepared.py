@@ -1,4 +1,4 @@
-"""The two ways of asking a teacher, and who writes chains with them: no model is loaded here.
+"""Prepare a synthesis: the two ways of asking a teacher, and who writes chains with them; no model is loaded here.
 
 codec ──> Ways(cot, coa) ──┬── synthesizer(engine, plan, ...)     writes what is missing of a question
                            └── rows(...)                          makes rows of what is kept
@@ -33,26 +33,26 @@ from .teacher import Teacher, Way
 
 @dataclass(frozen=True)
 class Ways:
-    """The two ways of asking as one teacher sees them, without and with the tool; both have the codec of `coa`."""
+    """Two ways of asking as one teacher sees them, without and with the tool; both have the codec of `coa`."""
 
     cot: PreparedWorld
     coa: PreparedWorld
 
     @property
     def codec(self) -> Codec:
-        """How the teacher spells."""
+        """Codec of the teacher."""
         return self.coa.codec
 
     @property
     def prompts(self) -> dict[str, Prompt]:
-        """The system prompts: of the two ways of asking, and ("training") the one that the recipes put before rows."""
+        """System prompts by name: of the two ways of asking, and ("training") the one that recipes put before rows."""
         cot, coa = (_prompt(each.prompting.system_prompt) for each in (self.cot, self.coa))
         return {"cot": cot, "coa": coa, "training": coa}
 
     def synthesizer(
         self, engine: Engine, plan: Plan, sampling: TurnSampling, prices: Prices, pace: Pace
     ) -> Synthesizer:
-        """Who writes the chains of a plan, with an engine."""
+        """Make the synthesizer that writes the chains of a plan with an engine."""
         settings = self.coa.settings
         teacher = Teacher(
             engine=paced(engine, pace.of_one_process),
@@ -68,7 +68,7 @@ class Ways:
         return Synthesizer(teacher, plan)
 
     def rows(self, teacher: str, student: str | None, span: Span) -> RowMaker:
-        """Makes rows of attempts of a teacher of that name for a student (None: the teacher itself).
+        """Make the maker of rows, from a teacher of that name for a student (None: the teacher itself).
 
         Raises `ConfigError` or `TokenizerError` for the student's tokenizer.
         """
@@ -83,7 +83,7 @@ class Ways:
         return RowMaker(self.codec, codec, training_prompt, provenance, span)
 
     def identity(self) -> dict[str, dict[str, Any]]:
-        """The parts "world", "protocol" and "prompt" of a fingerprint; the tool's index must have been built."""
+        """Parts "world", "protocol" and "prompt" of a fingerprint; the tool's index must have been built."""
         parts, without_tool = self.coa.identity(), self.cot.prompting.identity()
         limits = flatten(to_mapping(self.cot.settings.limits), "cot.limits.")
         prompts = {**flatten(without_tool, "cot."), **flatten(parts["prompt"], "coa.")}
@@ -98,12 +98,12 @@ def _prompt(name: str | None) -> Prompt:
     return Prompt(name, get_prompt(name) if name else "")
 
 
-# All chains of one question, one after another: the plan says what is next, the teacher writes it.
+# ------------------------------------------------------------------------------------------- all chains of one question
 
 
 @dataclass(frozen=True)
 class Synthesizer:
-    """A teacher that follows a plan."""
+    """Synthesizer of one question's chains, one after another: the plan chooses the next, the teacher writes it."""
 
     teacher: Teacher
     plan: Plan

@@ -1,4 +1,4 @@
-"""Where a row comes from, told in the row itself: `meta` of every record, text to text.
+"""Provenance of a row, stored in the row itself: `meta` of every record, text to text; licences of the questions.
 
 teacher  prompt  prompt_digest  seed  kind  number              who wrote it, how it was asked
 attempts  prompt_tokens  sampled_tokens  cost                   until it was right; what this chain cost
@@ -28,7 +28,7 @@ _CREDENTIALS = re.compile(r"://[^/@\s]*@")
 
 @dataclass(frozen=True)
 class Prompt:
-    """The system prompt of one way of asking: a name of `prompts.PROMPTS` and the whole text; None and "": none."""
+    """System prompt of one way of asking: a name of `prompts.PROMPTS` and the whole text; None and "": none."""
 
     name: str | None
     text: str
@@ -41,18 +41,18 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Who wrote the rows; `cot` is the prompt without the tool, `coa` the one with it."""
+    """Provenance of rows by one teacher; `cot` is the prompt without the tool, `coa` the one with it."""
 
     teacher: str
     cot: Prompt
     coa: Prompt
 
     def prompt(self, kind: Kind) -> Prompt:
-        """The prompt that a chain of this kind was asked with; changed chains go on under the one with the tool."""
+        """Prompt that a chain of this kind was asked with; changed chains go on under the one with the tool."""
         return self.cot if kind is Kind.COT else self.coa
 
     def of_chain(self, question: Question, attempt: Attempt, every: Sequence[Attempt]) -> dict[str, str]:
-        """`meta` of a row; `every` are all attempts of the question."""
+        """Spell `meta` of a row; `every` are all attempts of the question."""
         prompt, usage = self.prompt(attempt.kind), attempt.usage
         return {
             "teacher": self.teacher,
@@ -73,7 +73,7 @@ class Provenance:
     def of_pair(
         self, question: Question, attempt: Attempt, parent: Attempt, every: Sequence[Attempt], span: Span
     ) -> dict[str, str]:
-        """`meta` of a pair, its direction excepted; `parent` is the chain that was changed."""
+        """Spell `meta` of a pair, its direction excepted; `parent` is the chain that was changed."""
         cut = attempt.request.cut
         assert cut is not None
         return {
@@ -87,17 +87,17 @@ class Provenance:
 
 
 def row_id(attempt: Attempt) -> str:
-    """The id of an attempt's row: "question/kind/number"."""
+    """Id of an attempt's row: "question/kind/number"."""
     return "/".join(map(str, attempt.key))
 
 
 def money(amount: float) -> str:
-    """An amount without false precision: four significant digits."""
+    """Spell an amount without false precision: four significant digits."""
     return f"{amount:.4g}"
 
 
 def public_name(text: str) -> str:
-    """A model, a path, a URL or an argument as it may be published.
+    """Spell a model, a path, a URL or an argument as it may be published.
 
     Without credentials in a URL, and of an absolute path the last three parts.
     """
@@ -106,9 +106,7 @@ def public_name(text: str) -> str:
     return f"{name}{equals}{'/'.join(('...', *path.parts[1:][-_SHOWN_PARTS:])) if path.is_absolute() else value}"
 
 
-# Under which licence the questions of a synthesis stand, as far as that is known here.
-#
-# stated by the user  >  a named set's (`questions.sets`)  >  what `autocoa prepare` has noted beside a file  >  nothing
+# ------------------------------------------------------------- licences of the questions, as far as they are known here
 
 
 NOT_STATED = "not stated"
@@ -129,14 +127,18 @@ _HUB_NAMES = frozenset(
 
 
 def licences_of(questions: str, stated: str | None) -> dict[str, str]:
-    """Licences by what they are of: a set's label, or "questions"; {} where nothing is known."""
+    """Find licences by what they are of: a set's label, or "questions"; {} where nothing is known.
+
+    The one stated by the user wins, then a named set's (`question_sets.SETS`), then what `autocoa prepare` has noted
+    beside a file.
+    """
     if stated is not None:
         return {"questions": stated}
     return {each.label: each.licence for each in named_sets(questions)} or _noted_beside(Path(questions))
 
 
 def hub_licences(licences: dict[str, str]) -> list[str]:
-    """The licences under the names of the Hugging Face hub: "other" for one it may not know, "unknown" for none."""
+    """Spell licences under the names of the Hugging Face hub: "other" for one it may not know, "unknown" for none."""
     names = sorted({"-".join(licence.lower().split()) for licence in licences.values()})
     return list(dict.fromkeys(name if name in _HUB_NAMES else "other" for name in names)) or ["unknown"]
 

@@ -1,7 +1,7 @@
-"""The Ray cluster that `--ray` runs on: the one that is connected, the one `RAY_ADDRESS` names, or one of its own.
+"""Ray cluster that `--ray` runs on: the one that is connected, the one `RAY_ADDRESS` names, or one of its own.
 
-What was not running before is ended with the run, and Ray's account of itself stays off the terminal. What runs there
-is `ray_pipeline.py`'s business.
+What was not running before is ended with the run, and Ray's account of itself stays off the terminal. The
+pipeline that runs there is in `ray_pipeline.py`.
 """
 
 from __future__ import annotations
@@ -84,6 +84,6 @@ def _quiet() -> Iterator[None]:
 
 
 def last_line(error: Exception) -> str:
-    """The line of Ray's error, often of many, that says what was wrong."""
+    """Find the line of Ray's error, often of many, that says what was wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""Questions spread over the processes of a Ray cluster (`--ray N`), by the code that runs in one process.
+"""Ray pipeline (`--ray N`): questions spread over the processes of a cluster, by the code that runs in one process.
 
     waiting ──> a block per question ──> N actors, so many questions at a time each ──> attempts as they come ──> keep
 
@@ -8,8 +8,8 @@ A Ray Data pipeline whose actors drive one event loop each from as many threads 
 asynchronous functions hand nothing out before a question's last attempt, and in the order of the questions: one slow
 question would hold back, and with a crash lose, what others have finished.
 
-Where it runs is told in `ray_cluster.py`, what runs in each process in `synthesis/ray_worker.py`. Ray is imported when
-`--ray` is used and not before.
+The cluster is found or started in `ray_cluster.py`; `RayWorker` runs in each process. Ray is imported when `--ray` is
+used and not before.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def run_on_ray(
 
     `open_worker` is pickled, so a function of a module (or a `partial` of one); each of the `workers` processes opens
     it once and asks `at_a_time` questions at a time. Once `should_stop` says so, no further attempt is begun, those
-    under way are kept, and False is returned. `finish` is told which question has all it gets. What a question takes of
-    a worker besides the engine's time is about 10 ms.
+    under way are kept, and False is returned. `finish` is called with a question that has all it gets. What a question
+    takes of a worker besides the engine's time is about 10 ms.
     Raises the first error of a worker as it was, what was kept stays kept; `ConfigError` without Ray or with fewer CPUs
     than workers, `EngineError` when Ray itself fails.
     """
@@ -102,7 +102,7 @@ def _keep_all(
 
 
 def _of_worker(error: Exception, trace: str) -> Exception:
-    """What a worker raised; of a bug, with the lines that raised it there."""
+    """Rebuild the error of a worker; of a bug, with the lines that raised it there."""
     if not isinstance(error, (AutoCoAError, OSError)):
         error.add_note(f"in a Ray worker:\n{trace}")
     return error
@@ -137,7 +137,7 @@ def _pipeline(ray: Any, work: Sequence[str], worker: tuple[Any, ...], workers: i
 
 
 def _without_retries(map_batches: Callable[..., Any]) -> dict[str, int]:
-    """What lets a process that dies end the run: begun anew for ever, one that cannot live would never end."""
+    """Options by which a process that dies ends the run: begun anew for ever, one that cannot live would never end."""
     known = inspect.signature(map_batches).parameters
     # on its way from Ray's `**ray_remote_args` to parameters of its own
     has = "max_restarts" in known or any(each.kind is each.VAR_KEYWORD for each in known.values())
@@ -182,10 +182,7 @@ def _reading(dataset: Any) -> Iterator[Iterator[tuple[str, str]]]:
         reader.join(_DRAIN_S)
 
 
-# One process of a Ray Data pipeline: an event loop with one worker, driven from a thread per question.
-#
-# Rows are text (`pack`), so that no id goes through Arrow or NumPy types. What becomes of the rows is the business of
-# `verl_adapters/ray_pipeline.py`; nothing here imports Ray.
+# ---------------------------------------- one process: an event loop with one worker, driven from a thread per question
 
 
 T = TypeVar("T")
@@ -193,7 +190,7 @@ Row = dict[str, list[str]]
 
 
 class Worker(Protocol):
-    """Writes attempts, such as `synthesizer.Synthesizer`."""
+    """Writer of attempts, such as `prepared.Synthesizer`."""
 
     def attempts(self, question: Question, done: Sequence[Attempt]) -> AsyncIterator[Attempt]:
         """Yield what is missing of a question, each attempt begun only when it is asked for."""
@@ -205,7 +202,7 @@ OpenWorker = Callable[[], AbstractAsyncContextManager[Worker]]
 
 
 def pack(content: Any) -> str:
-    """Spell anything as text that Arrow leaves alone."""
+    """Spell anything as text, so that no id goes through Arrow or NumPy types."""
     return base64.b64encode(pickle.dumps(content)).decode("ascii")
 
 
@@ -215,7 +212,7 @@ def unpack(text: str) -> Any:
 
 
 class StopSwitch:
-    """What all workers look at before they begin an attempt (a Ray actor)."""
+    """Switch that all workers look at before they begin an attempt (a Ray actor)."""
 
     def __init__(self) -> None:
         self._is_on = False
@@ -230,7 +227,7 @@ class StopSwitch:
 
 
 class RayWorker:
-    """A function of a Ray Data pipeline: blocks of packed (question, attempts so far) to rows `kind`, `packed`.
+    """Function of a Ray Data pipeline: blocks of packed (question, attempts so far) to rows `kind`, `packed`.
 
     skipped                         a question of which nothing was begun, because of the switch
     begun  attempt ..  ended        a question that was asked all there is; each attempt and the question are packed
@@ -288,7 +285,7 @@ def _row(kind: str, content: Any = None) -> Row:
 
 
 def _sendable(error: Exception) -> tuple[Exception, str]:
-    """An error and its traceback as text; an error that cannot be pickled is told by its class and message."""
+    """An error and its traceback as text; an error that cannot be pickled becomes its class and message."""
     trace = "".join(traceback.format_exception(error))
     try:
         if type(unpack(pack(error))) is type(error):

@@ -1,4 +1,4 @@
-"""From attempts to rows of training data: under the prompt that is trained, with ids or as text.
+"""Rows of training data from attempts: under the prompt that is trained, with ids or as text.
 
     attempt (kept)             ──record──>  CotRecord | CoaRecord   ─┐
     attempt (kept) and parent  ──record──>  PairRecord               ├─play──>  Row: the sequences as they are trained
@@ -29,13 +29,13 @@ from .steps import steps
 from .teacher import head
 
 TrainingPrompt = Callable[[Question], tuple[Sequence[Message], Sequence[int]]]
-"""The prompt of a row: its messages, without the system prompt that the recipe adds, and the ids the student sees."""
+"""Prompt of a row: its messages, without the system prompt that the recipe adds, and the ids the student sees."""
 AnyRecord = CotRecord | CoaRecord | PairRecord
 
 
 @dataclass(frozen=True)
 class Row:
-    """A record and the trajectories it is trained as: one, or chosen and rejected, `n_shared` tokens alike."""
+    """Record and the trajectories it is trained as: one, or chosen and rejected, `n_shared` tokens alike."""
 
     record: AnyRecord
     sequences: tuple[Trajectory, ...]
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class RowMaker:
-    """Makes rows; `teacher` spells the attempts' ids, `student` is the codec that the rows are for."""
+    """Maker of rows; `teacher` spells the attempts' ids, `student` is the codec that the rows are for."""
 
     teacher: Codec
     student: Codec
@@ -54,7 +54,7 @@ class RowMaker:
 
     @cached_property
     def tokenizer(self) -> str:
-        """The fingerprint of the teacher's tokenizer."""
+        """Fingerprint of the teacher's tokenizer."""
         return fingerprint(self.teacher.tokenizer)
 
     @cached_property
@@ -63,7 +63,7 @@ class RowMaker:
         return self.teacher is self.student or fingerprint(self.student.tokenizer) == self.tokenizer
 
     def chain(self, question: Question, attempt: Attempt, every: Sequence[Attempt]) -> CotRecord | CoaRecord:
-        """A kept chain as a record; raises `DataError` for one that cannot be trained on."""
+        """Make a record of a kept chain; raises `DataError` for one that cannot be trained on."""
         messages, prompt_ids = self.prompt(question)
         chain = replace(attempt.sample.trajectory, prompt_ids=tuple(prompt_ids))
         meta = self.provenance.of_chain(question, attempt, every)
@@ -75,7 +75,7 @@ class RowMaker:
         return replace(record, prompt_ids=None, tokenizer=None, segments=self._text(record.segments))
 
     def pair(self, question: Question, attempt: Attempt, parent: Attempt, every: Sequence[Attempt]) -> PairRecord:
-        """A kept change and the wrong chain it was made of; raises `DataError` when they make no pair."""
+        """Pair a kept change with the wrong chain it was made of; raises `DataError` when they make no pair."""
         assert attempt.request.cut is not None
         messages, prompt_ids = self.prompt(question)
         record = pair_record(
@@ -128,14 +128,7 @@ class RowMaker:
         )
 
 
-# A wrong chain and the right one that was made of it, as a pair: same prompt, same prefix, one decision apart.
-#
-#     act     prefix ─┬─ chosen     <begin_search> ...              think    prefix ─┬─ chosen     I recall ...
-#                     └─ rejected   I recall ...                                     └─ rejected   <begin_search> ...
-#
-# Both are shown the prompt that will be trained, whatever prompt each was written under. The prefix is the longest run
-# of tokens with which both begin (`data.from_trajectory.pair_of`).
-# Source: AutoCoA (arXiv:2503.06580), 3.2.1: pairs of both directions, so that acting is not learnt as always right.
+# ------------------------------------------------------------------ pairs: same prompt, same prefix, one decision apart
 
 
 Direction = Literal["act", "think"]
@@ -155,11 +148,17 @@ def pair_record(
     golds: Sequence[str] = (),
     meta: Mapping[str, str] | None = None,
 ) -> PairRecord:
-    """Keep two chains as a pair under the prompt `prompt_ids`; at least `n_shared` response tokens are shared.
+    """Make a pair of a wrong chain and the right one made of it; at least `n_shared` response tokens are shared.
 
+        act     prefix ─┬─ chosen     <begin_search> ...            think    prefix ─┬─ chosen     I recall ...
+                        └─ rejected   I recall ...                                   └─ rejected   <begin_search> ...
+
+    Both stand under the prompt that will be trained, `prompt_ids`, whatever prompt each was written under. The prefix
+    is the longest run of tokens with which both begin (`data.from_trajectory.pair_of`).
     `span` "step": each side ends after the step at which it diverges, an acting side after its action, a thinking one
     where its next step begins. `tokenizer` is the fingerprint of the one that made the ids.
     Raises `DataError` naming the row when the chains share less, or do not differ in whether they act at once.
+    Source: AutoCoA (arXiv:2503.06580), 3.2.1: pairs of both directions, so that acting is not learnt as always right.
     """
 
     def paired(first: Trajectory, second: Trajectory) -> PairRecord:
@@ -184,7 +183,7 @@ def pair_record(
 
 
 def direction(pair: PairRecord) -> Direction:
-    """What is chosen after the prefix: to act at once, or to think on.
+    """Direction of a pair, which is chosen after the prefix: to act at once, or to think on.
 
     Raises `DataError` naming the row when both sides do the same.
     """
@@ -207,13 +206,13 @@ def _acts_at_once(side: Sequence[Piece]) -> bool:
 
 
 def _action_end(side: Trajectory, n_prefix: int, codec: Codec) -> int:
-    """How many response tokens there are up to the end of the first action after the prefix."""
+    """Number of response tokens up to the end of the first action after the prefix."""
     ends = (end for role, end in _segment_ends(side) if role is Role.ACTION and end > n_prefix)
     return next(ends, len(side.response_ids))
 
 
 def _thought_end(side: Trajectory, n_prefix: int, codec: Codec) -> int:
-    """How many response tokens there are up to the end of the step that follows the prefix; a blank is no step."""
+    """Number of response tokens up to the end of the step that follows the prefix; a blank is no step."""
     ends = sorted({step.end for step in steps(side, codec)} | {end for _, end in _segment_ends(side)})
     after = [end for end in ends if end > n_prefix]
     ids = side.response_ids

@@ -1,9 +1,10 @@
-"""Many questions at a time: what each is still to get is asked for, kept the moment it is there, and paid for.
+"""Schedule of many questions at a time: what each still lacks is asked for, kept at once, and paid for.
 
     questions ──> workers ──> the next attempt of a question, if the purse allows it ──> log ──> keep
                      └─ question after question, in their order; the attempts of one question follow one another
 
-What the next attempt is, is the caller's business (`synthesizer.py`); what was asked before is read from the log.
+The caller chooses the next attempt (`prepared.Synthesizer`); what was asked before is read from the log.
+Engines between the teacher and its server count money (`MeteredEngine`) and bound the rate (`PacedEngine`).
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Attempts = Callable[[Question, Sequence[Attempt]], AsyncIterator[Attempt]]
 
 @dataclass(frozen=True)
 class Ended:
-    """Why a session ended: everything was asked for, `stop` was set, or the purse allowed no more.
+    """End of a session, and why: everything was asked for, `stop` was set, or the purse allowed no more.
 
     `questions` have all they get, those of earlier sessions included; `attempts` were kept in this session.
     """
@@ -56,9 +57,10 @@ async def run_questions(
 ) -> Ended:
     """Ask for what is missing, `concurrency` questions at a time; the log must have been read, and the purse counted.
 
-    `keep` is told what was kept, `finish` which question has all it gets. `is_finished` says so of a question that the
-    purse allows no more, so that a run which ends with its last money is complete. At the ceiling what is in flight is
-    finished; when `stop` is set it is given up. The first error ends the others and is raised; what was kept stays.
+    `keep` is called with what was kept, `finish` with a question that has all it gets. `is_finished` says so of a
+    question that the purse allows no more, so that a run which ends with its last money is complete. At the ceiling
+    what is in flight is finished; when `stop` is set it is given up. The first error ends the others and is raised;
+    what was kept stays.
     Raises `EngineError` when all the engine did was to refuse, `OSError` when the log cannot be written.
     """
     run = _Run(attempts, log, purse, keep, finish, is_finished)
@@ -71,7 +73,7 @@ async def run_questions(
 
 
 class _Run:
-    """What the workers of one session share; `is_short`: the purse allowed too little."""
+    """State that the workers of one session share; `is_short`: the purse allowed too little."""
 
     def __init__(
         self,
@@ -122,13 +124,7 @@ class _Run:
         self._told(attempt)
 
 
-# What a synthesis has spent, and whether one more rollout may be begun.
-#
-#     spent + (in flight + 1) x mean cost of a finished rollout <= ceiling
-#
-# The mean says little as long as few are finished, and the cheap ones are finished first. So no more than 4 + finished
-# are in flight, unless they could cost ten times as much. A rollout that a signal or a failure ends midway has cost
-# something that nobody counts.
+# ----------------------------------------------------- money: what was spent, and whether one more rollout may be begun
 
 
 _MILLION = 1e6
@@ -137,7 +133,14 @@ _ROUNDING = 1 + 1e-9  # ten times 0.1 is a little less than 1, three times 0.1 a
 
 
 class Purse:
-    """Counts money; `ceiling` None: there is no end to it. One event loop at a time."""
+    """Purse that counts money up to a ceiling (None: without one); one event loop at a time.
+
+        spent + (in flight + 1) x mean cost of a finished rollout <= ceiling
+
+    The mean says little as long as few are finished, and the cheap ones are finished first. So no more than 4 +
+    finished are in flight, unless they could cost ten times as much. The cost of a rollout that a signal or a failure
+    ends midway is not counted.
+    """
 
     def __init__(self, ceiling: float | None = None) -> None:
         self.ceiling = ceiling
@@ -168,7 +171,7 @@ class Purse:
         return True
 
     def end(self) -> None:
-        """A rollout that was begun is no longer in flight, whether it was finished and counted or not."""
+        """Take a begun rollout out of those in flight, whether it was finished and counted or not."""
         self._in_flight -= 1
         self._changed.set()  # wakes all that wait now
         self._changed = asyncio.Event()
@@ -180,7 +183,7 @@ class Purse:
 
 
 class MeteredEngine:
-    """Passes calls on and counts what they cost at `prices`; one for each rollout.
+    """Engine that counts what its calls cost at `prices`; one for each rollout.
 
     The prompt is paid for at every turn, as servers bill it; a call that fails costs nothing.
     """
@@ -192,7 +195,7 @@ class MeteredEngine:
 
     @property
     def usage(self) -> Usage:
-        """What was used so far."""
+        """Usage so far."""
         cost = (self._prompt * self._prices.prompt + self._sampled * self._prices.sampled) / _MILLION
         return Usage(self._requests, self._prompt, self._sampled, cost)
 
@@ -208,17 +211,18 @@ class MeteredEngine:
         return generation
 
 
-# No more requests a minute than a server allows: they wait for their turn, in the order in which they came.
-#
-# Requests are spread evenly; at most those of one second come together. What a server that is too busy all the same
-# answers, and how long to wait then, stands in `engines/openai_transport.py`.
+# ----------------------------------------------------------------- pace: no more requests a minute than a server allows
 
 
 _MINUTE_S = 60.0
 
 
 class PacedEngine:
-    """Passes calls on when the limiter lets them; one for all rollouts of an event loop."""
+    """Engine whose calls wait for a limiter, in the order in which they came; one for all rollouts of an event loop.
+
+    What a server that is too busy all the same answers, and how long to wait then, stands in
+    `engines/openai_transport.py`.
+    """
 
     def __init__(self, engine: Engine, limiter: AsyncLimiter) -> None:
         self.max_context_tokens = engine.max_context_tokens
@@ -238,21 +242,21 @@ def paced(engine: Engine, requests_per_minute: float | None) -> Engine:
 
 
 def limiter(requests_per_minute: float) -> AsyncLimiter:
-    """A leaky bucket that holds one second's requests, at least one.
+    """Make a leaky bucket that holds one second's requests, at least one.
 
-    A bucket that held a minute's would let twice as many pass in its first minute.
+    So requests are spread evenly; a bucket that held a minute's would let twice as many pass in its first minute.
     """
     at_once = max(1.0, requests_per_minute / _MINUTE_S)
     return AsyncLimiter(at_once, _MINUTE_S * at_once / requests_per_minute)
 
 
-# How far a synthesis has come, what it yields and what it costs: a bar on a terminal, a line per tenth elsewhere.
+# ------------------------------------------------------------------------------------------------------------- progress
 
 
 class SynthesisProgress(CountedProgress):
-    """Counts questions towards `total`, and what was kept by `is_kept`; use it as a context manager.
+    """Progress of a synthesis in questions, and what was kept by `is_kept`; use it as a context manager.
 
-    What all of it will cost is told as soon as anything has cost something; `ceiling` is the purse's.
+    What all of it will cost is shown as soon as anything has cost something; `ceiling` is the purse's.
     """
 
     def __init__(
@@ -287,7 +291,7 @@ class SynthesisProgress(CountedProgress):
         self.step(has_line=self._has_new)
 
     def text(self) -> str:
-        """For people: "Qwen: kept 12 cot, 9 coa, 3 pairs, 61 % of 39 attempts; spent 1.23 of about 14.60"."""
+        """Text beside the bar: "Qwen: kept 12 cot, 9 coa, 3 pairs, 61 % of 39 attempts; spent 1.23 of about 14.60"."""
         if not self._attempts:
             return self._title
         pairs = self._kept[Kind.ACT] + self._kept[Kind.THINK]

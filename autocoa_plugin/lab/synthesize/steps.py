@@ -1,8 +1,8 @@
-"""Where the steps of a thought begin and end, in tokens: the places at which a chain can be changed.
+"""Steps of a thought, in tokens and in text: the places at which a chain can be changed.
 
 A step begins with the token of its first word. White space before it is on either side; where one token holds the end
 of a step and the beginning of the next, it belongs to the former, and no step begins there (no id is encoded anew).
-What a step of a text is, is told in `step_text.py`, which of them are worth a change in `cuts.py`.
+Which steps are worth a change is decided in `next_attempt.cut_places`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_BYTES = 4  # of one character in UTF-8
 
 @dataclass(frozen=True)
 class Step:
-    """Response tokens `begin` to `end` (not included), numbered from 0."""
+    """Step of a thought: response tokens `begin` to `end` (not included), numbered from 0."""
 
     begin: int
     end: int
@@ -40,7 +40,7 @@ class _Span:
 
 
 def step_starts(trajectory: Trajectory, codec: Codec) -> list[int]:
-    """Numbers n of response tokens, 1 <= n < T and rising, of which each is the first of a step of a thought.
+    """Find the first token of each step of a thought: numbers n of response tokens, 1 <= n < T and rising.
 
     The first step of the response is among them only when something, such as the opening tag, stands before it.
     """
@@ -48,7 +48,7 @@ def step_starts(trajectory: Trajectory, codec: Codec) -> list[int]:
 
 
 def steps(trajectory: Trajectory, codec: Codec) -> list[Step]:
-    """The steps of the thoughts that the policy wrote, in order; tags and ends of sequence belong to none of them."""
+    """Find the steps of the policy's thoughts, in order; tags and ends of sequence belong to none of them."""
     return [step for offset, ids in _stretches(trajectory.segments) for step in _steps(ids, offset, codec)]
 
 
@@ -80,7 +80,7 @@ def _steps(ids: Sequence[int], offset: int, codec: Codec) -> Iterator[Step]:
 
 
 def _token_finder(ids: Sequence[int], text: str, codec: Codec) -> Callable[[int, int], int | None]:
-    """How to find the token that begins between two characters, and holds the latter; None where there is none."""
+    """Make a finder of the token that begins between two characters, and holds the latter; None where there is none."""
     alone = list(_spelled_alone(ids, codec))
     begins = list(accumulate((len(spelled) for _, spelled in alone), initial=0))
     # every token says what it says alone: no need to decode a long thought once per step
@@ -128,17 +128,11 @@ def _tags(codec: Codec) -> re.Pattern[str]:
     return re.compile("|".join(re.escape(tag) for tag in tags if tag) or r"(?!)")
 
 
-# Where the steps of a text begin: what `steps.py` looks for in tokens.
-#
-#     paragraphs   of a text that has at least three of them, as long chains of reasoning do
-#     sentences    and lines of any other one
-#
-# A rule of thumb for English and what is punctuated alike: a missed step costs one place to cut, a false one cuts
-# inside a sentence, so a full stop after what may be an abbreviation is no end.
+# ------------------------------------------------------------------------------------------------------ steps of a text
 
 
 STEP_ENDS = ("\n", ". ", "? ", "! ")
-"""What one sampled step ends at; four, because a server refuses a fifth stop string."""
+"""Strings at which one sampled step ends; four, because a server refuses a fifth stop string."""
 
 _MIN_PARAGRAPHS = 3
 _PARAGRAPH_END = re.compile(r"\n[^\S\n]*\n\s*")
@@ -154,7 +148,14 @@ _BEFORE_NUMBERS = re.compile("no|nos|p|pp|vol|fig|ch|sec|art|eq")
 
 
 def step_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Begin and end of each step in characters, in order, without the white space around it; each has a word."""
+    """Yield begin and end of each step in characters, in order, without the white space around it; each has a word.
+
+        paragraphs   of a text that has at least three of them, as long chains of reasoning do
+        sentences    and lines of any other one
+
+    A rule of thumb for English and what is punctuated alike: a missed step costs one place to cut, a false one cuts
+    inside a sentence, so a full stop after what may be an abbreviation is no end.
+    """
     paragraphs = list(_split(text, [match.end() for match in _PARAGRAPH_END.finditer(text)]))
     if len(paragraphs) >= _MIN_PARAGRAPHS:
         yield from paragraphs

@@ -1,4 +1,4 @@
-"""`synthesize(job)`: from a job to finished data sets, whatever an earlier session has left there.
+"""Run a synthesis: from a job to finished data sets, also after an interruption.
 
 check ── questions ── lock ── tokenizer, worlds ── run.json ── ask what is missing ── data sets, cards
         (cheap things first)                      (refuses another identity)
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a job: why its last session ended, and the data sets; `spent` is the money of all sessions."""
+    """Result of a job: why its last session ended, and the data sets; `spent` is the money of all sessions."""
 
     job: SynthesisJob
     ended: Ended
@@ -59,9 +59,9 @@ def synthesize(
     """Run a job to its end, or what is left of it, and make its data sets; not from inside an event loop.
 
     `engine` with its `tokenizer` is the teacher where the caller brings one; None: the job's model. At the cost ceiling
-    the data sets hold what there is by then. Where there is no terminal for a bar, progress is told in lines, unless
+    the data sets hold what there is by then. Where there is no terminal for a bar, progress is printed in lines, unless
     `has_lines` is False. Raises `ConfigError` and `DataError` before a model is loaded, `EngineError` when the teacher
-    fails and `UnfinishedError` when the process was told to stop: then the same call goes on.
+    fails and `UnfinishedError` when a signal stopped the process: then the same call goes on.
     """
     if engine is not None:
         job = replace(job, model=job.model.brought())
@@ -103,7 +103,7 @@ def synthesize(
 
 
 def _stored_name(model: Model, folder: SynthesisFolder) -> str | None:
-    """The model of a folder that was begun; None: its server must be up.
+    """Name of the model of a folder that was begun; None: its server must be up.
 
     In such a folder perhaps nothing is left to ask; where something is, the server is missed then.
     """
@@ -112,7 +112,7 @@ def _stored_name(model: Model, folder: SynthesisFolder) -> str | None:
 
 
 def show(result: Result, console: Console) -> None:
-    """Print what came of a job."""
+    """Print the results of a job."""
 
     for table in (chains_table(result.assembled), rows_table(result.assembled)):
         console.print(table)
@@ -136,12 +136,12 @@ def _write_summary(result: Result, folder: SynthesisFolder) -> None:
     write_json(folder.path / "summary.json", content)
 
 
-# One session of asking the teacher: which questions are not finished, where the engine comes from, who runs them.
+# ------------------------------------------------------------------------------------ one session of asking the teacher
 #
-# nothing is missing      no engine is opened
-# an engine was brought   asked in this process
-# `ray_workers`           asked by the workers of a Ray Data pipeline, each with a connection of its own
-# else                    the job's server, a vLLM server of our own, or the model in this process
+#     nothing is missing      no engine is opened
+#     an engine was brought   asked in this process
+#     `ray_workers`           asked by the workers of a Ray Data pipeline, each with a connection of its own
+#     else                    the job's server, a vLLM server of our own, or the model in this process
 
 
 # named, not imported, as `stages` names its programs: what needs Ray stands above this, with what needs verl
@@ -190,7 +190,7 @@ def _with_engine(
 
 @asynccontextmanager
 async def ray_worker(job: SynthesisJob) -> AsyncIterator[Synthesizer]:
-    """Open a worker of its own connection to the job's server, in whatever process this is."""
+    """Open a worker with its own connection to the job's server; runs in each process of a Ray pipeline."""
     codec = job.coa.codec(job.model)
     ways = Ways(job.cot.prepare(codec), job.coa.prepare(codec))
     plan = Plan(job.rules, Judge(job.acceptance, job.gates), codec)
@@ -200,7 +200,7 @@ async def ray_worker(job: SynthesisJob) -> AsyncIterator[Synthesizer]:
 
 @dataclass(frozen=True)
 class Session:
-    """What is kept of one session: attempts, what they cost, how far it is. `plan` says when a question has all."""
+    """Session of asking: attempts, what they cost, how far it is. `plan` says when a question has all."""
 
     plan: Plan
     log: AttemptLog
@@ -291,13 +291,11 @@ class _Counts:
     attempts: int = 0
 
 
-# What an assembly came to, for the terminal: two small tables, of chains and of rows.
-#
-# Shares are in percent, "-" stands where nothing was counted.
+# ------------------------------- tables of chains and rows; shares are in percent, "-" stands where nothing was counted
 
 
 def chains_table(assembled: Assembled) -> Table:
-    """One row per kind of chain: how many were asked for, right and kept, and what they cost."""
+    """Table of chains, one row per kind: how many were asked for, right and kept, and what they cost."""
     run = assembled.run
     title = f"chains: {number(run.begun)} of {number(run.questions)} questions begun"
     columns = ("questions", "chains", "right %", "kept %", "sampled\ntokens", "cost")
@@ -308,7 +306,7 @@ def chains_table(assembled: Assembled) -> Table:
 
 
 def rows_table(assembled: Assembled) -> Table:
-    """One row per data set: rows, what was left out, and how long and how active they are."""
+    """Table of data sets, one row each: rows, what was left out, and how long and how active they are."""
     table = named_table("data sets", ("rows", "left\nout", "tokens\nmean", "actions\nmean", "files"), first="set")
     for name, rows in assembled.sets.items():
         add_row(table, _name(name, rows), *_rows(rows), str(len(assembled.files[name])))
@@ -316,7 +314,7 @@ def rows_table(assembled: Assembled) -> Table:
 
 
 def why_left_out(assembled: Assembled, most: int = 3) -> list[str]:
-    """One line per kind of which right chains were left out, with the gates that left out most."""
+    """List why right chains were left out: one line per kind, with the gates that left out most."""
     lines = []
     for name, kind in assembled.run.kinds.items():
         found = sorted(((each.right, gate) for gate, each in kind.gates.items() if each.right), reverse=True)

@@ -1,4 +1,4 @@
-"""What a run of attempts came to, counted: JSON-ready, for cards and tables.
+"""Tallies of a synthesis, of attempts and of rows: JSON-ready, for cards and tables.
 
     RunTally ── kinds ── "cot"   asked, right, kept, by gate what was not, stop reasons, cost
              └─ cuts  ── act, by step: tried, right, kept
@@ -26,13 +26,13 @@ from .rows import Row
 
 NO_ROW, NOT_SPELLED, NEAR_DUPLICATE, UNBALANCED = "no_row", "not_spelled", "near_duplicate", "unbalanced"
 REASONS = (NO_ROW, NOT_SPELLED, NEAR_DUPLICATE, UNBALANCED)
-"""Why a kept chain is no row: it cannot be trained on, the student's tokenizer does not spell it, it is nearly one that
-is there, or its direction was too common."""
+"""Reasons why a kept chain is no row: it cannot be trained on, the student's tokenizer does not spell it, it is nearly
+one that is there, or its direction was too common."""
 
 
 @dataclass(frozen=True)
 class Cost(Usage):
-    """What attempts cost: the teacher's requests and tokens, calls of the tool, money for both, seconds of rollouts.
+    """Cost of attempts: the teacher's requests and tokens, calls of the tool, money for both, seconds of rollouts.
 
     Rollouts run side by side, so the seconds are more than the wall clock's.
     """
@@ -53,7 +53,7 @@ class GateTally:
 
 @dataclass(frozen=True)
 class KindTally:
-    """All attempts of one kind; `asked` and `answered` count questions: those asked, and those with one that is kept.
+    """Tally of one kind of attempt; `asked` and `answered` count questions: asked, and with one that is kept.
 
     An attempt stands at every gate that found something in it.
     """
@@ -70,7 +70,7 @@ class KindTally:
 
 @dataclass(frozen=True)
 class CutTally:
-    """The changes of one kind ("act", "think") at places that one strategy chose."""
+    """Tally of the changes of one kind ("act", "think") at places that one strategy chose."""
 
     kind: str
     strategy: str
@@ -81,7 +81,7 @@ class CutTally:
 
 @dataclass(frozen=True)
 class RunTally:
-    """All attempts of a run; `begun` of the `questions` have at least one."""
+    """Tally of all attempts of a run; `begun` of the `questions` have at least one."""
 
     questions: int
     begun: int
@@ -90,18 +90,18 @@ class RunTally:
 
     @property
     def cost(self) -> Cost:
-        """Of all kinds together."""
+        """Cost of all kinds together."""
         return sum((each.cost for each in self.kinds.values()), Cost())
 
     @property
     def attempts(self) -> int:
-        """Of all kinds together."""
+        """Number of attempts of all kinds together."""
         return sum(each.attempts for each in self.kinds.values())
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How a number of tokens is spread over `n` rows; `p95`: 95 % have as many or fewer."""
+    """Spread of a number of tokens over `n` rows; `p95`: 95 % have as many or fewer."""
 
     n: int
     mean: float
@@ -113,7 +113,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class SetTally:
-    """One data set. `questions` have a row, `with_ids` rows have ids (the others are text).
+    """Tally of one data set. `questions` have a row, `with_ids` rows have ids (the others are text).
 
     `left_out` has every name of `REASONS`, `why_no_row` the first sentence of NO_ROW and NOT_SPELLED each.
     `asked_as` are the kinds of chain that became rows. `lengths` are in tokens: "prompt", "response" and "trained"
@@ -135,7 +135,7 @@ class SetTally:
 
 
 def spread_of(values: Sequence[int]) -> Spread:
-    """Spread of at least one value."""
+    """Measure the spread of at least one value."""
     ordered = sorted(values)
     p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
     total = sum(ordered)
@@ -143,7 +143,7 @@ def spread_of(values: Sequence[int]) -> Spread:
 
 
 def to_plain(tally: RunTally | SetTally) -> dict[str, Any]:
-    """A JSON-ready mapping; a run's with the cost of all kinds, in which `cost` is called money."""
+    """Spell a tally as a JSON-ready mapping; a run's with the cost of all kinds, in which `cost` is called money."""
     plain = asdict(tally)
     if isinstance(tally, RunTally):
         plain["cost"] = asdict(tally.cost)
@@ -152,14 +152,14 @@ def to_plain(tally: RunTally | SetTally) -> dict[str, Any]:
     return plain
 
 
-# Attempts are counted a question at a time, as they are read; what is counted is told in `tally.py`.
+# ------------------------------------------------------------ counting attempts, a question at a time, as they are read
 
 
 Judged = tuple[Attempt, Verdict]
 
 
 class RunCounter:
-    """Counts the attempts of a run, a question at a time."""
+    """Counter of the attempts of a run, a question at a time."""
 
     def __init__(self) -> None:
         self._questions = self._begun = 0
@@ -180,7 +180,7 @@ class RunCounter:
                 counts.update(tried=1, right=int(verdict.is_right), kept=int(verdict.is_kept))
 
     def tally(self) -> RunTally:
-        """What was counted; kinds that were not asked for are left out."""
+        """Tally of what was counted; kinds that were not asked for are left out."""
         return RunTally(
             self._questions,
             self._begun,
@@ -213,20 +213,18 @@ class _KindCounter:
 
 
 def cost_of(attempt: Attempt) -> Cost:
-    """What one attempt cost."""
+    """Cost of one attempt."""
     counts = attempt.sample.trajectory.counts
     calls = {name: getattr(counts, name) for name in ("real_calls", "cached_calls", "replayed_calls")}
     return Cost(**{**vars(attempt.usage), **calls, "cost": attempt.cost, "seconds": attempt.sample.seconds})
 
 
-# Rows are counted one by one, as they are written; what is counted is told in `tally.py`.
-#
-# A row leaves a few numbers behind, so that 20,000 of 5,000 tokens each need not be in memory.
+# ----------------------------------------------------------------------- counting rows, one by one, as they are written
 
 
 @dataclass(frozen=True)
 class RowNumbers:
-    """What remains in memory of a row."""
+    """Numbers of a row, which alone remain in memory: 20,000 rows of 5,000 tokens each need not."""
 
     id: str
     question: str
@@ -240,7 +238,7 @@ class RowNumbers:
 
 
 def numbers_of(row: Row, question: Question, attempt: Attempt) -> RowNumbers:
-    """Count one row."""
+    """Take the numbers out of one row."""
     cut, record = attempt.request.cut, row.record
     return RowNumbers(
         id=record.id,
@@ -256,7 +254,7 @@ def numbers_of(row: Row, question: Question, attempt: Attempt) -> RowNumbers:
 
 
 class SetCounter:
-    """Counts the rows of one data set."""
+    """Counter of the rows of one data set."""
 
     def __init__(self) -> None:
         self.rows: list[RowNumbers] = []
@@ -270,7 +268,7 @@ class SetCounter:
             self._why.setdefault(reason, str(error))
 
     def tally(self, dropped: Collection[str] = ()) -> SetTally:
-        """What was counted, rows whose ids are `dropped` left out."""
+        """Tally of what was counted, rows whose ids are `dropped` left out."""
         rows = [each for each in self.rows if each.id not in dropped]
         names = rows[0].lengths if rows else ()
         return SetTally(

@@ -1,4 +1,4 @@
-"""The teacher writes one chain: which prompt it is shown, what it may not write, where it goes on from.
+"""Teacher that writes one chain: which prompt it is shown, what it may not write, where it goes on from.
 
     cot     prompt without tool │ from the start, actions forbidden
     coa     prompt with tool    │ from the start
@@ -32,12 +32,12 @@ from .steps import STEP_ENDS, step_spans
 
 SPLIT = "synthesis"
 STEP_TOKENS = 512
-"""Most tokens of the one step that is thought instead of an action."""
+"""Maximum of tokens of the one step that is thought instead of an action."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """One of the two ways of asking: how a question is spelled, who answers actions, what may be spent."""
+    """Way of asking, with or without a tool: how a question is spelled, who answers actions, what may be spent."""
 
     prompt_ids: Callable[[Question], Sequence[int]]
     environment: Environment
@@ -46,7 +46,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Teacher:
-    """Writes chains; `tool` is the one whose action is begun in a changed chain of thought."""
+    """Teacher that writes chains; `tool` is the one whose action is begun in a changed chain of thought."""
 
     engine: Engine
     codec: Codec
@@ -127,14 +127,7 @@ class Teacher:
         return tuple(tag for pair in pairs for tag in (pair.open, pair.close))
 
 
-# How a chain goes on from a cut: what is kept of it, and engines that write what comes first there.
-#
-#     head              the first tokens of a wrong chain, as segments that `loop.rollout(begun=...)` goes on from
-#     OpenedEngine      kept + <begin_search>│ query </end_search>       the action's opening is written, the rest
-# sampled
-#     StepFirstEngine   kept │ one step, sampled under another prompt │ and on under the real one
-#
-# Each is one turn to the loop, so roles are given as ever and no id is encoded twice (invariant 1).
+# ----------------------------------------------------------------------------------- engines that begin a turn at a cut
 
 
 # a step is not a blank line: that is sampled on, so many times
@@ -142,7 +135,9 @@ _MAX_PARTS = 4
 
 
 def head(trajectory: Trajectory, n_shared: int, codec: Codec) -> tuple[Segment, ...]:
-    """The first `n_shared` response tokens as segments; the text of one that is cut is what its ids decode to.
+    """Keep the first `n_shared` response tokens as segments; the text of one that is cut is what its ids decode to.
+
+    A rollout goes on from them: `loop.rollout(begun=...)`.
 
     Raises `DataError` unless the response has so many tokens, and at least one is kept.
     """
@@ -165,14 +160,17 @@ def _beginning(segment: Segment, n_tokens: int, codec: Codec) -> Segment:
 
 
 def action_opening(tool: Tool, text_before: str, codec: Codec) -> tuple[int, ...]:
-    """The ids of an action's opening tag, after a space unless `text_before` ends in white space."""
+    """Spell the ids of an action's opening tag, after a space unless `text_before` ends in white space."""
     space = "" if not text_before or text_before[-1].isspace() else " "
     return tuple(codec.encode(space + tool.action.open))
 
 
 class OpenedEngine:
-    """Begins the turn that follows `at` ids with `opening_ids`; every other call is passed on.
+    """Engine that begins the turn after `at` ids with an action's opening, `opening_ids`; other calls are passed on.
 
+        kept + <begin_search>│ query </end_search>       the opening is written, the rest sampled
+
+    It is one turn to the loop, so roles are given as ever and no id is encoded twice (invariant 1).
     Texts `forbidden` are not sampled in that turn, such as a second opening of the action. The turn has no
     log-probabilities: the engine did not choose the opening, and a segment has all or none.
     """
@@ -197,7 +195,9 @@ class OpenedEngine:
 
 
 class StepFirstEngine:
-    """Begins the turn that follows `at` ids with a step that is sampled under another prompt.
+    """Engine that begins the turn after `at` ids with a step that is sampled under another prompt.
+
+        kept │ one step, sampled under another prompt │ and on under the real one
 
     The step follows `other_prompt_ids` and the ids after the first `n_prompt`; it ends at one of the strings `stop`,
     what shows that its sentence has ended taken off again, or after `max_tokens` tokens, and texts `forbidden` are not
@@ -252,7 +252,7 @@ class StepFirstEngine:
         return step
 
     def _without_next(self, step: Generation) -> Generation:
-        """The step without what begins the next one: only a token after a full stop shows that a sentence has ended.
+        """Cut a step before what begins the next one: only a token after a full stop shows that a sentence has ended.
 
         That token was sampled with tags forbidden, and the real prompt may have had the thought end there.
         """
@@ -272,7 +272,7 @@ class StepFirstEngine:
 
 
 def _joined(first: Generation, second: Generation) -> Generation:
-    """Two generations as one; log-probabilities only when both have them."""
+    """Join two generations; log-probabilities only when both have them."""
     logprobs = None
     if first.logprobs is not None and second.logprobs is not None:
         logprobs = first.logprobs + second.logprobs
