@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -128,3 +129,8 @@ def json_line(row: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)  # numpy scalars and arrays from parquet
+
+
+def now() -> str:
+    """UTC in seconds, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

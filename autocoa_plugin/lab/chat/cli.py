@@ -40,13 +40,7 @@ def add_parser(subparsers: Any) -> None:
     asked.add_argument("--temperature", type=float, default=0.0, help="default: 0, greedy")
     asked.add_argument("--seed", type=int, default=0, help="of the draws at a temperature above 0 (default: 0)")
     asked.add_argument("--save", type=Path, metavar="FILE", help="append the trajectories as JSON lines")
-    parser.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-
-    run_command(arguments)
-    return 0
+    parser.set_defaults(run=run_command)
 
 
 # ------------------------------------------------------------- check, load, then ask until there is no further question

@@ -56,13 +56,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--force", action="store_true", help="compare unlike runs, over the questions they share")
     parser.add_argument("--metric", action="append", default=[], help="exact_match, f1, ... (default: all); repeatable")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="the comparison as JSON")
-    parser.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-
-    run_command(arguments)
-    return 0
+    parser.set_defaults(run=run_command)
 
 
 # ----------------------------------------------------- refuse unlike runs before samples are read, compare, show, write

@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     add_world_arguments(parser.add_argument_group("who answers actions"))
     _add_sampling(parser.add_argument_group("how answers are sampled"))
     add_judge_arguments(parser)
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run_command)
 
 
 def _add_questions(group: Any) -> None:
@@ -67,12 +67,6 @@ def _add_sampling(group: Any) -> None:
     group.add_argument("--top-p", type=float, default=1.0, help="default: 1")
     group.add_argument("--seed", type=int, default=0, help="default: 0")
     group.add_argument("--concurrency", type=int, default=64, metavar="N", help="rollouts at a time (default: 64)")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-
-    run_command(arguments)
-    return 0
 
 
 # ------------------------------------------------------------------------------ from arguments to a job, and its tables

@@ -16,7 +16,7 @@ from typing import Any
 
 from ...engines.base import Engine
 from ...errors import AutoCoAError, DataError, EngineError
-from ...runs.files import write_atomically, write_json
+from ...runs.files import now, write_atomically, write_json
 from ...runs.folder import begin, end_session, locked, read_run
 from ...runs.identity import Identity
 from ...runs.progress import CountedProgress, ShownProgress
@@ -24,7 +24,6 @@ from ...runs.workers import Refusals, stop_signals
 from ...trajectory import StopReason
 from ..asking.model import Model, open_engine, served
 from ..asking.player import Asked, Player, Sample, ask_all
-from ..scorecard.scorecard import now
 from .job import EvaluationJob
 from .judge import Judge, JudgeSettings
 from .measure import summarize

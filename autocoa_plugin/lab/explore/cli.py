@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
     _add_choice(parser.add_argument_group("which trajectories"))
     _add_reading(parser.add_argument_group("how they are read"))
     add_search_arguments(parser.add_argument_group("who is asked what was imagined, to show the difference"))
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run_command)
 
 
 def _add_choice(group: Any) -> None:
@@ -48,12 +48,6 @@ def _add_reading(group: Any) -> None:
         "--no-tokens", action="store_true", help="leave tokens and log-probabilities out: a smaller file"
     )
     group.add_argument("--protocol", help="the tags of text without roles (default: told by the tags that occur)")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-
-    run_command(arguments)
-    return 0
 
 
 # -------------------------------------------------------- from arguments to a job, and one line about what was written

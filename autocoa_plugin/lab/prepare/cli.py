@@ -46,19 +46,13 @@ def add_parser(subparsers: Any) -> None:
         help="a prompt of prompts.py, put into the file; leave it out for the recipes, which put theirs "
         "(autocoa.system_prompt) before every conversation that has none",
     )
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run_command)
 
 
 def _add_source(parser: Any, part: str, limit: str, split: str) -> None:
     parser.add_argument(f"--{part}", metavar="SOURCE", help=f"what {part}.parquet is made of (default: not written)")
     parser.add_argument(f"--{part}-split", metavar="NAME", help=f"of a data set of the hub (default: {split})")
     parser.add_argument(f"--limit-{part}", type=int, metavar="N", help=limit)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-
-    run_command(arguments)
-    return 0
 
 
 # -------------------------------------------------------------------------- arguments into a job, and what was written

@@ -37,13 +37,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="default: report.html")
     parser.add_argument("--title", help="of the page")
     parser.add_argument("--paper-rows", action="store_true", help="list the paper's methods that were not run as well")
-    parser.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-
-    run_command(arguments)
-    return 0
+    parser.set_defaults(run=run_command)
 
 
 # --------------------------------------------------------- check, read, draw, write the page and the numbers beside it

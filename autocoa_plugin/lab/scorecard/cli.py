@@ -36,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
     output.add_argument("--plot", type=Path, help="a picture of the cards: .png, .svg or .pdf (extra plot)")
     output.add_argument("--details", type=Path, metavar="FILE", help="both texts and all measures of each query, JSONL")
     output.add_argument("--cards", type=Path, nargs="+", default=[], metavar="CARD", help="show these cards as well")
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run_command)
 
 
 def _add_queries(group: Any) -> None:
@@ -58,12 +58,6 @@ def _add_sampling(group: Any) -> None:
     group.add_argument("--temperature", type=float, default=0.0, help="default: 0, greedy")
     group.add_argument("--max-observation-tokens", type=int, help="tags included (default: as the settings say, 1024)")
     group.add_argument("--no-cross-entropy", action="store_true", help="do not score the real observations")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-
-    run_command(arguments)
-    return 0
 
 
 # ------------------------------------------- check all that can be checked before a model is loaded, judge, show, write

@@ -25,13 +25,14 @@ from ...environments.world_model import build_world_model
 from ...errors import ConfigError
 from ...ledger import LedgerEntry
 from ...protocol import get_protocol
+from ...runs.files import now
 from ...settings import Settings
 from ...tokenization import Codec
 from ...verl_adapters.engine import VerlEngine
 from ...verl_adapters.runtime import settings_of
 from .imagine import Compared, Judge, first_error, group_cards, judge_queries, total_spent
 from .queries import choose, encode_query, read_queries
-from .scorecard import ScoreCard, file_identity, now, real_identity, save_cards
+from .scorecard import ScoreCard, file_identity, real_identity, save_cards
 
 
 class TrainingScorecard:

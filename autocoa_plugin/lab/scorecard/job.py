@@ -17,6 +17,7 @@ from ...environments.base import Environment
 from ...errors import ConfigError
 from ...limits import Limits
 from ...protocol import get_protocol
+from ...runs.files import now
 from ...settings import SearchSettings, Settings, WorldModelSettings
 from ...tokenization import Codec
 from ..asking.model import Model, open_engine
@@ -33,7 +34,7 @@ from .imagine import (
     total_spent,
 )
 from .queries import Query, choose, dump_queries, encode_query, read_queries
-from .scorecard import ScoreCard, file_identity, now, real_identity
+from .scorecard import ScoreCard, file_identity, real_identity
 
 
 @dataclass(frozen=True)

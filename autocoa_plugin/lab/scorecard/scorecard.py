@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +147,3 @@ def real_identity(search: SearchSettings | None, dump: str | None = None) -> dic
 def file_identity(path: str) -> dict[str, Any]:
     """A query file and its SHA-256."""
     return {"file": path, "sha256": file_sha256(path)}
-
-
-def now() -> str:
-    """UTC in seconds, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -46,7 +46,7 @@ def add_parser(subparsers: Any) -> None:
     _add_kept(parser.add_argument_group("what is kept"))
     _add_cost(parser.add_argument_group("speed and cost"))
     _add_output(parser.add_argument_group("the data sets"))
-    parser.set_defaults(run=_run)
+    parser.set_defaults(run=run_command)
 
 
 def _add_questions(group: Any) -> None:
@@ -139,12 +139,6 @@ def _add_output(group: Any) -> None:
     )
     group.add_argument("--shard-rows", type=int, default=10_000, metavar="N", help="rows per file (default: 10000)")
     group.add_argument("--licence", metavar="NAME", help="of the questions (default: that of a named set)")
-
-
-def _run(arguments: argparse.Namespace) -> int:
-
-    run_command(arguments)
-    return 0
 
 
 # ----------------------------------------------------------------------------- from arguments to a job, and its results
