@@ -3,8 +3,8 @@
     {"optim": {"lr": 5e-5}, "data": {...}}  ->  {"optim.lr": 5e-5, "data.train_batch_size": 32, ...}
 
 A training run is described by its settings (`decisive`), an evaluation or a synthesis by an `Identity`; files and
-models stand in both by their content (`file_fingerprint`, `model_fingerprint`). Whether a folder may go on is asked in
-`folder`.
+models stand in both by their content (`file_fingerprint`, `model_fingerprint`). `folder.py` checks
+whether a folder may go on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Identity:
 
         questions   the set: SHA-256 over ids, wording and gold answers, and how many there are
         metric      version of the metrics; the judge's model and prompt
-        world       who answers actions (corpus, index, top_k, world model, nobody) and the budgets
+        world       who answers actions (corpus, index, top_k, world model, none) and the budgets
         protocol    tags and notices
         prompt      system prompt, examples, chat template
         sampling    temperature and the like, samples per question, seed

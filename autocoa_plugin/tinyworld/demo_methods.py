@@ -248,7 +248,6 @@ class DemoOptions:
     """Options of the demo: where to write, and how much to train.
 
     `steps` are those of RL, of which the curriculum imagines the first `imagined`.
-
     `extra` are further hydra overrides for the RL runs. `all_methods` trains every row of the paper's table.
     Raises `ConfigError` unless 1 <= imagined < steps.
     """

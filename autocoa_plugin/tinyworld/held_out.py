@@ -172,7 +172,7 @@ SCHEMA_VERSION = 1
 class WhenToAct:
     """Decisions of one kind. `unseen`: of the popular subjects only those that no training question asks about.
 
-    `undecided` and `unknown_subjects` are announcements that were no decision (`decisions.Decisions`).
+    `undecided` and `unknown_subjects` are announcements that were no decision (`measures.Decisions`).
     """
 
     all: DecisionRates

@@ -190,7 +190,7 @@ class Painter:
 
 
 def _turns_at(protocol: Protocol) -> dict[str, Piece | None]:
-    """What follows each tag that the policy may write; None: what was before the action."""
+    """Map each tag that the policy may write to what follows it; None: what was before the action."""
     thought, answer = Piece(Role.THOUGHT, ""), Piece(Role.ANSWER, "")
     turns: dict[str, Piece | None] = {}
     for tool in protocol.tools:

@@ -91,7 +91,7 @@ def _legend(marks: Mapping[str, Mapping[str, Mark]]) -> str:
 
 
 def _no_width(comparison: Comparison) -> str:
-    """What an interval of no width does not say, where there is one."""
+    """Explain an interval of no width, where there is one."""
     found = [exact_match(each, group) for each in comparison.evaluations for group in comparison.groups]
     if not any(each and each.low is not None and each.low == each.high for each in found):
         return ""

@@ -36,7 +36,7 @@ from .scorecard import ScoreCard, file_identity, real_identity, save_cards
 
 
 class TrainingScorecard:
-    """Scorecard of the policy behind verl's server client `client` and writes cards into `folder`.
+    """Scorecard of the policy behind verl's server client `client`; cards are written into `folder`.
 
     `model` names the policy on the card. Observations are sampled as `autocoa.world_model` says, greedily where it
     leaves the temperature to the rollout. `spent` is what the last card cost.

@@ -104,7 +104,7 @@ def job_of(file: SettingsFile, options: SearchOptions | None = None, **values: A
 
 
 _IN_PROCESS, _AT_SERVER = 128, 256
-_TIMEOUT_S = 3600.0  # all queries wait for one model at once, and nobody waits for them
+_TIMEOUT_S = 3600.0  # all queries wait for one model at once, and no training waits for them
 
 
 def model_to_judge(path: str, server: str | None = None) -> Model:

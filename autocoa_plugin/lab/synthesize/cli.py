@@ -90,7 +90,7 @@ def _add_kept(group: Any) -> None:
     )
     group.add_argument("--no-gate", action="append", default=[], metavar="NAME", help="leave a quality gate out")
     group.add_argument(
-        "--gate", action="append", default=[], metavar="KEY=VALUE", help="a threshold of gates/settings.py"
+        "--gate", action="append", default=[], metavar="KEY=VALUE", help="a threshold of synthesize/gate.py"
     )
 
 

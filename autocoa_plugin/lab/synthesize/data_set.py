@@ -227,7 +227,7 @@ SUFFIX = ".parquet"
 
 
 class ShardWriter:
-    """Writes the records of one set into `folder`, `shard_rows` a file; a context manager.
+    """Writer of the records of one set into `folder`, `shard_rows` a file; a context manager.
 
     Files get their names at the end, when their number is known: `coa.parquet`, or `coa-00000-of-00003.parquet` and its
     neighbours. `files` are there when the block has ended well: none for a set without a row. Raises `DataError` naming
