@@ -3,8 +3,8 @@
     {"optim": {"lr": 5e-5}, "data": {...}}  ->  {"optim.lr": 5e-5, "data.train_batch_size": 32, ...}
 
 A training run is described by its settings (`decisive`), an evaluation or a synthesis by an `Identity`; files and
-models stand in both by their content (`file_fingerprint`, `model_fingerprint`). `folder.py` checks
-whether a folder may go on.
+models stand in both by their content (`file_fingerprint`, `model_fingerprint`). Whether a folder may go on is checked
+in `folder.py`.
 """
 
 from __future__ import annotations

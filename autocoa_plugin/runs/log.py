@@ -4,8 +4,8 @@
                    {...}\\n        at(key) ──> one, from where its line begins
 
 Items stay on disk, only their places are in memory. A line ends in a newline, so a process that dies leaves at most one
-half-written line, the last one, which `read` cuts off; a disk that is full leaves none. Its users define the
-items and know which are still missing: evaluation keeps samples, synthesis attempts.
+half-written line, the last one, which `read` cuts off; a disk that is full leaves none. Its users define the items and
+know which are still missing: evaluation keeps samples, synthesis attempts.
 """
 
 from __future__ import annotations

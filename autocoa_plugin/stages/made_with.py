@@ -103,10 +103,12 @@ _PLAIN = re.compile(r"[\w./+:@%-]+", re.ASCII)
 
 
 def stage_command(run: StageRun) -> list[str]:
-    """Spell program and arguments; overrides of the user come last, so they win.
+    """Spell program and arguments.
 
-    python -m torch.distributed.run --standalone --nproc-per-node=N -m MODULE --config-path ... --config-name RECIPE
-      hardware_sft=... setting=... model.path=... data.train_files=[...] trainer.default_local_dir=... key=value ...
+        python -m torch.distributed.run --standalone --nproc-per-node=N -m MODULE --config-path ... --config-name RECIPE
+          hardware_sft=... setting=... model.path=... data.train_files=[...] trainer.default_local_dir=... key=value ...
+
+    Overrides of the user come last, so they win.
     """
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={run.processes}"]
     program = [*(launcher if run.stage.torchrun else []), "-m", run.stage.module]

@@ -172,10 +172,12 @@ def judge_world_models(methods: Sequence[Method], files: Files, path: Path) -> l
 
 
 def write_pages(folder: Path, world: Files, judgements: Sequence[Judgement], trainings: Trainings) -> None:
-    """Write report.html and explorer.html into the demo's folder, over everything that lies there.
+    """Write report.html and explorer.html into the demo's folder.
 
-    report.html     all evaluations, both trainings and their ledgers, the scorecard
-    explorer.html   the rollouts of the curriculum's training, imagined articles beside the real ones, its answers
+        report.html     all evaluations, both trainings and their ledgers, the scorecard
+        explorer.html   the rollouts of the curriculum's training, imagined articles beside the real ones, its answers
+
+    Both are about everything that lies there.
     """
     runs = [*(each.results for each in judgements), *(each.folder for each in trainings.stages)]
     write_report(

@@ -2,7 +2,7 @@
 
     settings file  <  options  <  what the method demands        later ones win
 
-What a settings file may say, and which search tool is meant, is read by `settings_file.py`.
+Settings files and the options of the search tool are read in `settings_file.py`.
 """
 
 from __future__ import annotations

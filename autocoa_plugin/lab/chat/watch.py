@@ -80,8 +80,7 @@ class TextStream:
     """Decoder of a growing list of ids; all text given out together is the text of all ids.
 
     A few ids before the new ones are decoded with them, because tokens change each other's text (spaces, split UTF-8);
-    the cost of an id does not grow with the text. Characters are given out when they are complete, and never taken
-    back.
+    the cost of an id does not grow with the text. Characters are given out when complete, and never taken back.
     """
 
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:

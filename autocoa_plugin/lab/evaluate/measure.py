@@ -175,8 +175,7 @@ class SampleNumbers:
                     truncated  a limit, the engine or the prompt's length left no complete answer
                     no_answer  the policy ended its turn without one
         actions     those that were executed: answered by a tool, a cache, a tape or a world model; refused ones
-                    (notices) are not among them. An action for which two were asked (a world model, then the tool) is
-                    one.
+                    (notices) are not among them. An action for which two were asked (world model, then tool) is one.
 
     `metrics` has every name of `answers.METRICS`, and "judge" where a judge came to a verdict. `answer` is normalised;
     None: there was none. `excess` is how many actions too many (below 0: too few); None: what is needed is unknown.

@@ -229,15 +229,16 @@ def _costs(summary: Summary, group: GroupSummary) -> Iterator[str]:
     yield f"{summary.seconds:.1f} s in all" + (f", tools cost {samples * mean['cost']:.4g}" if mean["cost"] else "")
 
 
-# Several runs in the layout of the paper's Table 1: methods below each other, groups of questions side by side.
+# ---------------------------------------------------------------------------------------------- a table of several runs
 
 
 _SAME = ("questions", "metric")
 
 
 def methods_table(summaries: Sequence[Summary], metric: str = "exact_match") -> Table:
-    """One row per run: a metric in percent by group, its interval below, and "avg", the mean over groups.
+    """Table of runs, one row each: a metric in percent by group, its interval below, and "avg", the mean over groups.
 
+    Methods below each other, groups of questions side by side: the layout of the paper's Table 1.
     Runs may differ in model, prompt, protocol and world (that is what methods differ in). Raises `ConfigError` without
     a run, or when the questions or the metric of two runs differ.
     """

@@ -5,8 +5,8 @@
 
 Asked when the server has the step's weights and is awake (`verl_adapters/trainer.py` says when). Real answers are
 cached in this process: only the first card makes real calls. The server gives no log-probabilities of given tokens, so
-cross-entropy is null here; `autocoa scorecard` measures it on a checkpoint. Written against verl 0.9.1,
-`verl/workers/rollout/llm_server.py` (`LLMServerClient.generate`).
+cross-entropy is null here; `autocoa scorecard` measures it on a checkpoint.
+Written against verl 0.9.1, `verl/workers/rollout/llm_server.py` (`LLMServerClient.generate`).
 """
 
 from __future__ import annotations

@@ -89,8 +89,10 @@ _BYTES = 256
 def is_repetitive(attempt: Attempt, settings: GateSettings) -> bool:
     """True when the policy's text has a run of words too often in a row, or a stretch with hardly anything new.
 
-    a run of words many times in a row       "I need the headquarters . I need the headquarters . I need the ..."
-    a stretch that compresses too well       the same few sentences in ever new order
+        a run of words many times in a row       "I need the headquarters . I need the headquarters . I need the ..."
+        a stretch that compresses too well       the same few sentences in ever new order
+
+    Each of the two signs is enough.
     """
     text = written_text(attempt.sample.trajectory)
     return has_repeated_run(

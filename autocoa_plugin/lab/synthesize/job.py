@@ -4,7 +4,6 @@
     Acceptance   exact match, or F1 from a threshold on                    what is right
     Output       span and balance of pairs, shards, near-duplicates        what is written; no question is asked anew
 
-
 What cannot work is refused when the parts are made, before questions or a model are read. The faults for which a
 chain is left out are in `gates.py`.
 """

@@ -178,11 +178,13 @@ def _least_certain_first(trajectory: Trajectory, parts: list[Step]) -> list[int]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Verdict on a chain: `is_right` by the acceptance rule; `gates` names those that found something, in their order.
+    """Verdict on a chain: right or wrong, and which gates found something.
 
-    right, no gate      kept: a row, or the chosen side of a pair
-    wrong, no gate      may be changed; then the rejected side of a pair
-    anything else       counted, by gate, in the data card
+        right, no gate      kept: a row, or the chosen side of a pair
+        wrong, no gate      may be changed; then the rejected side of a pair
+        anything else       counted, by gate, in the data card
+
+    `is_right` by the acceptance rule; `gates` are the names of those that found something, in their order.
     """
 
     is_right: bool

@@ -1,7 +1,7 @@
 """Ray cluster that `--ray` runs on: the one that is connected, the one `RAY_ADDRESS` names, or one of its own.
 
-What was not running before is ended with the run, and Ray's account of itself stays off the terminal. The
-pipeline that runs there is in `ray_pipeline.py`.
+What was not running before is ended with the run, and Ray's account of itself stays off the terminal. The pipeline
+that runs there is in `ray_pipeline.py`.
 """
 
 from __future__ import annotations

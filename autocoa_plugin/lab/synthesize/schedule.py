@@ -137,9 +137,9 @@ class Purse:
 
         spent + (in flight + 1) x mean cost of a finished rollout <= ceiling
 
-    The mean says little as long as few are finished, and the cheap ones are finished first. So no more than 4 +
-    finished are in flight, unless they could cost ten times as much. The cost of a rollout that a signal or a failure
-    ends midway is not counted.
+    The mean says little as long as few are finished, and the cheap ones are finished first. So no more than
+    4 + finished are in flight, unless they could cost ten times as much. The cost of a rollout that a signal or a
+    failure ends midway is not counted.
     """
 
     def __init__(self, ceiling: float | None = None) -> None:
