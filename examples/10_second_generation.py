@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 
 from autocoa_plugin.cli import main as autocoa
-from autocoa_plugin.lab.asking.methods import methods_table
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder
+from autocoa_plugin.lab.evaluate.table import methods_table
 from autocoa_plugin.tinyworld.world_files import Files
 
 SERVER = ["--engine", "vllm", "--vllm-options=--max-model-len 512 --max-num-seqs 128"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import subprocess
 import sys
 from functools import cache
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+BENCHMARKS = EXAMPLES.parent / "benchmarks"
 PRINTS = {
     "01_masked_rollout.py": [
         "observation  environment     0     97",
@@ -69,3 +72,11 @@ def test_the_second_generation_needs_a_first_one_and_says_so(tmp_path: Path) -> 
 def test_every_example_is_tried() -> None:
     tried = {*PRINTS, "05_any_openai_server.py", "10_second_generation.py"}
     assert {path.name for path in EXAMPLES.glob("[0-9]*.py")} == tried
+
+
+@pytest.mark.parametrize("file", sorted([*EXAMPLES.glob("*.py"), *BENCHMARKS.glob("*.py")]), ids=lambda file: file.name)
+def test_every_name_of_ours_that_a_program_imports_exists(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "autocoa_plugin":
+            module = importlib.import_module(str(node.module))
+            assert [each.name for each in node.names if not hasattr(module, each.name)] == []

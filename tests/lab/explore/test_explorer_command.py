@@ -34,7 +34,7 @@ def explore(tmp_path: Path, *arguments: object) -> Any:
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers(required=True))
     parsed = parser.parse_args(["explore", *map(str, arguments), "-o", str(output)])
-    assert parsed.run(parsed) == 0
+    assert not parsed.run(parsed)
     return read_page(output)
 
 

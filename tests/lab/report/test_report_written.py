@@ -156,6 +156,6 @@ def test_the_command_prints_where_the_files_are(runs, tmp_path, capsys):
     add_parser(parser.add_subparsers(required=True))
     output = tmp_path / "deep" / "report.html"
     parsed = parser.parse_args(["report", str(runs / "results" / "SFT-1"), "-o", str(output), "--paper-rows"])
-    assert parsed.run(parsed) == 0
+    assert not parsed.run(parsed)
     assert capsys.readouterr().out.splitlines() == [str(output), str(output.with_suffix(".json"))]
     assert Page(output.read_text(encoding="utf-8")).text.count("not run") == 9

@@ -41,7 +41,7 @@ def run(*arguments: object) -> int:
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers(required=True))
     parsed = parser.parse_args(["scorecard", *map(str, arguments)])
-    return parsed.run(parsed)
+    return parsed.run(parsed) or 0
 
 
 def test_the_command_writes_cards_details_and_plot_and_shows_tables(files, tmp_path, capsys):
