@@ -9,7 +9,7 @@
 | `read`, `read_rollouts`, `read_foreign` | each kind of row as an `entry.Entry`; bare text split at its tags |
 | `tokens` | which characters each token spells |
 | `real_answers` | what a real tool says where a world model imagined, and the difference |
-| `rows` | the data contract with the page |
+| `page_rows` | the data contract with the page |
 
 What the page does with it: the scripts in `page/`.
 """

@@ -28,10 +28,10 @@ from ...retrieval.base import encodable
 from ...runs.files import replacing
 from ...settings import SearchSettings
 from .entry import Entry
+from .page_rows import give_advantages, index_of, record_of, text_of
 from .read import Choice, Reader
 from .read_foreign import readable_protocol
 from .real_answers import compare_with_real
-from .rows import give_advantages, index_of, record_of, text_of
 from .sources import Source, find_source, run_names
 
 

@@ -18,6 +18,6 @@ Source: AutoCoA (arXiv:2503.06580), section 3.2.1.
 | `next_attempt`, `steps` | which chain is asked for next, where a wrong one is cut, may one be kept |
 | `teacher`, `attempt` | writing one chain; `Attempt`, the log and the folder |
 | `gate`, `gates`, `gates_text` | faults for which a chain is left out |
-| `rows`, `provenance`, `data_set` | from attempts to rows and files; where a row comes from |
+| `training_rows`, `provenance`, `data_set` | from attempts to rows and files; where a row comes from |
 | `tally`, `data_card`, `data_card_text` | counts, and the card of each data set |
 """

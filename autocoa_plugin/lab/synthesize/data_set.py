@@ -3,7 +3,7 @@
     attempts of a question ──judge──> kept ──rows──> near-duplicates ──> cot | coa | pairs ──balance──> files and cards
 
 The same attempts make the same files, in whatever order they were finished, and no model is asked for anything.
-Rows are made in `rows.py`, counted in `tally.py`; the cards are those of `data_card.py`.
+Rows are made in `training_rows.py`, counted in `tally.py`; the cards are those of `data_card.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from .data_card import CARD_SUFFIXES, Run, write_cards
 from .gates_text import words, written_text
 from .job import Output
 from .next_attempt import Judge
-from .rows import Row, RowMaker
 from .tally import (
     NEAR_DUPLICATE,
     NO_ROW,
@@ -44,6 +43,7 @@ from .tally import (
     numbers_of,
     to_plain,
 )
+from .training_rows import Row, RowMaker
 
 if TYPE_CHECKING:
     from datasketch import MinHash

@@ -26,9 +26,9 @@ from .attempt import Attempt
 from .job import Pace, Prices, Span
 from .next_attempt import Plan
 from .provenance import Prompt, Provenance, public_name
-from .rows import RowMaker
 from .schedule import paced
 from .teacher import Teacher, Way
+from .training_rows import RowMaker
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from ...trajectory import Role, Trajectory
 from ..asking.question import Question
 from .attempt import Attempt, Kind, Usage
 from .next_attempt import Verdict
-from .rows import Row
+from .training_rows import Row
 
 NO_ROW, NOT_SPELLED, NEAR_DUPLICATE, UNBALANCED = "no_row", "not_spelled", "near_duplicate", "unbalanced"
 REASONS = (NO_ROW, NOT_SPELLED, NEAR_DUPLICATE, UNBALANCED)

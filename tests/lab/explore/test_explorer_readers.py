@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from autocoa_plugin.errors import DataError
 from autocoa_plugin.lab.explore.entry import Entry, Part, as_text
 from autocoa_plugin.lab.explore.explore import packed
+from autocoa_plugin.lab.explore.page_rows import give_advantages, record_of, row_of, text_of
 from autocoa_plugin.lab.explore.read_foreign import entry_of_file, entry_of_text, entry_of_verl, judge_by_score
 from autocoa_plugin.lab.explore.read_rollouts import entry_of_rollout
 from autocoa_plugin.lab.explore.real_answers import compare_with_real
-from autocoa_plugin.lab.explore.rows import give_advantages, record_of, row_of, text_of
 from autocoa_plugin.lab.explore.tokens import TokenSpeller
 from autocoa_plugin.protocol import AUTOCOA
 from autocoa_plugin.testing import CharTokenizer

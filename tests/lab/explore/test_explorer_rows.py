@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin.lab.explore.entry import Entry, Part, Tokens, golds_of, question_of
-from autocoa_plugin.lab.explore.rows import give_advantages, index_of, record_of, row_of, text_of
+from autocoa_plugin.lab.explore.page_rows import give_advantages, index_of, record_of, row_of, text_of
 
 
 def entry(uid: str = "u", reward: float | None = 0.0, **changed) -> Entry:

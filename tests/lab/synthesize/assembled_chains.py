@@ -22,7 +22,7 @@ from autocoa_plugin.lab.synthesize.data_card import Run
 from autocoa_plugin.lab.synthesize.data_set import Assembled, assemble
 from autocoa_plugin.lab.synthesize.job import Output, SynthesisJob
 from autocoa_plugin.lab.synthesize.provenance import Prompt, Provenance
-from autocoa_plugin.lab.synthesize.rows import RowMaker
+from autocoa_plugin.lab.synthesize.training_rows import RowMaker
 from autocoa_plugin.settings import SearchSettings, Settings
 from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment
 

@@ -30,9 +30,9 @@ from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.lab.synthesize.attempt import Attempt, Cut, Kind, Request, Strategy
 from autocoa_plugin.lab.synthesize.job import STRATEGIES, Prices, Span
 from autocoa_plugin.lab.synthesize.next_attempt import cut_places
-from autocoa_plugin.lab.synthesize.rows import direction, pair_record
 from autocoa_plugin.lab.synthesize.steps import STEP_ENDS
 from autocoa_plugin.lab.synthesize.teacher import Teacher, Way
+from autocoa_plugin.lab.synthesize.training_rows import direction, pair_record
 from autocoa_plugin.rewards import RewardConfig
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tokenization import fingerprint
