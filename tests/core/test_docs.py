@@ -196,7 +196,8 @@ def test_keys_are_looked_up_in_the_settings():
 def test_every_key_of_ours_exists(page):
     keys = re.findall(r"(?<![\w./])autocoa\.([a-z0-9_]+(?:\.[a-z0-9_]+)*)", TEXTS[page])
     known = [key for key in keys if any(has_key(cls, key.split(".")) for cls in (Settings, SftSettings))]
-    assert sorted({*keys} - {*known} - {"limits.max_action"}) == []  # the settings page's example of a wrong one
+    others = {"limits.max_action", "protocols"}  # the settings page's example of a wrong key; an entry point group
+    assert sorted({*keys} - {*known} - others) == []
 
 
 def test_the_settings_page_is_made_of_the_settings():
@@ -260,3 +261,12 @@ def test_every_file_of_examples_and_benchmarks_that_is_named_exists(name):
 @pytest.mark.parametrize("path", re.findall(r"`([\w/]+/(?:\w+\.py)?)`", TEXTS["CONTRIBUTING.md"]))
 def test_every_place_that_contributing_names_exists(path):
     assert (ROOT / path).exists() or (ROOT / "autocoa_plugin" / path).exists()
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_what_python_on_a_page_imports_exists(page):
+    for block in re.findall(r"^```python\n(.*?)^```", TEXTS[page], re.MULTILINE | re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "autocoa_plugin":
+                module = importlib.import_module(str(node.module))
+                assert [each.name for each in node.names if not hasattr(module, each.name)] == []
