@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
+import subprocess
+import sys
 
 import pytest
 
-from autocoa_plugin.cli import exit_status, main
+from autocoa_plugin.cli import COMMANDS, exit_status, main, parser_for
 from autocoa_plugin.runs.files import replacing, write_atomically
 
 
@@ -59,3 +62,26 @@ def test_a_command_that_ends_well_has_status_0_and_an_interrupted_one_130(capsys
     assert exit_status(lambda: None) == 0
     assert exit_status(failing(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "autocoa: interrupted\n"
+
+
+def summaries(parser: argparse.ArgumentParser) -> dict[str, str | None]:
+    """Each command's line in the help."""
+    (commands,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    return {each.dest: each.help for each in commands._choices_actions}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_says_of_a_command_what_the_command_says_of_itself(command):
+    assert summaries(parser_for([command])) == {name: summary for name, (_, summary) in COMMANDS.items()}
+
+
+def test_the_help_imports_no_command():
+    code = "import sys; from autocoa_plugin.cli import main\ntry: main(['--help'])\nfinally: print(*sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert "synthesize" in printed and not {"rich", "asyncio", "autocoa_plugin.lab"} & set(printed.split())
+
+
+def test_an_unknown_command_names_the_nearest_one(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["evalute", "questions.jsonl"])
+    assert "no command 'evalute' (did you mean 'evaluate'?); there are demo, stages" in capsys.readouterr().err
