@@ -8,7 +8,7 @@ of an earlier one. Paths that begin with `./` are relative to the file. `autocoa
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,20 @@ class LabSettings:
     def refuse_tokenizer(self, tokenizer: Any, model: str) -> None:
         """Raise `TokenizerError` when this world's check refuses the model; without a check every model will do."""
         if self.check_tokenizer is not None:
-            named(self.check_tokenizer, where="lab.check_tokenizer")(tokenizer, model)
+            _function(self.check_tokenizer, "lab.check_tokenizer")(tokenizer, model)
 
     def spelled(self, text: str, tokenizer: Any) -> tuple[str, list[str]]:
         """Spell a typed question in this world's words; also returns the words that are unknown."""
         if self.spell_question is None:
             return text, []
-        return named(self.spell_question, where="lab.spell_question")(text, tokenizer)
+        return _function(self.spell_question, "lab.spell_question")(text, tokenizer)
+
+
+def _function(path: str, where: str) -> Callable[..., Any]:
+    found = named(path, where=where)
+    if not callable(found):
+        raise ConfigError(f"{where}: {path!r} must name a function, got {type(found).__name__}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,10 @@ def read_settings(files: Sequence[Path]) -> SettingsFile:
         else:
             given |= content
     where = str(files[-1]) if files else "settings"
+    # read before `Settings` checks every key: a method is chosen by the protocol, a tool is merged with options
+    for key, kind, expected in (("protocol", str, "a name"), ("search", Mapping, "a mapping")):
+        if given.get(key) is not None and not isinstance(given[key], kind):
+            raise ConfigError(f"{where}: {key} must be {expected}, got {type(given[key]).__name__} {given[key]!r:.80}")
     return SettingsFile(given, from_mapping(LabSettings, lab, where=f"{where}: lab"), where)
 
 

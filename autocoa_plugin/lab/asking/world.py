@@ -123,7 +123,7 @@ def build_world(
     """
     options, file = options or WorldOptions(), file or SettingsFile()
     if method is None:
-        method = "autocoa" if file.lab.methods else get_protocol(file.given.get("protocol", "autocoa")).name
+        method = "autocoa" if file.lab.methods else get_protocol(file.given.get("protocol") or "autocoa").name
     name = file.lab.method(method)
     chosen, given = get_method(name), dict(file.given)
     if options.environment == "none":

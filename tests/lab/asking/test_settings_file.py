@@ -8,7 +8,7 @@ import pytest
 
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.methods import Method, get_method
-from autocoa_plugin.lab.asking.settings_file import SearchOptions, SettingsFile, read_settings
+from autocoa_plugin.lab.asking.settings_file import LabSettings, SearchOptions, SettingsFile, read_settings
 from autocoa_plugin.lab.asking.world import build_world
 
 WORLD = "autocoa_plugin.tinyworld.sockets"
@@ -52,9 +52,20 @@ def test_of_several_files_a_key_of_a_later_one_replaces_the_whole_key(tmp_path):
         ("lab: {question: q}", r"lab: unknown key question \(did you mean 'questions'\?\)"),
         ("lab: {methods: [react]}", r"lab: methods must be a mapping"),
         ("lab: 3", r"must hold a mapping \(the lab: key of a recipe\), got int"),
+        ("protocol: 3", r"protocol must be a name, got int 3"),
+        ("protocol: [autocoa]", r"protocol must be a name, got list"),
+        ("search: corpus.jsonl", r"search must be a mapping, got str 'corpus\.jsonl'"),
         ("autocoa: [1]", r"must hold a mapping \(the autocoa: key of a recipe\), got list"),
     ],
-    ids=["unknown key", "methods no mapping", "lab no mapping", "autocoa no mapping"],
+    ids=[
+        "unknown key",
+        "methods no mapping",
+        "lab no mapping",
+        "protocol number",
+        "protocol list",
+        "search text",
+        "autocoa no mapping",
+    ],
 )
 def test_what_cannot_be_is_refused_with_the_file(tmp_path, text, message):
     with pytest.raises(ConfigError, match=rf"s\.yaml.*{message}"):
@@ -110,3 +121,14 @@ def test_a_method_is_found_by_its_path_and_something_else_is_refused():
     assert isinstance(get_method(f"{WORLD}:REACT"), Method)
     with pytest.raises(ConfigError, match="must name a Protocol, got int"):
         get_method(f"{WORLD}:TOP_K")
+
+
+def test_a_check_that_is_no_function_is_refused_in_one_sentence():
+    lab = LabSettings(check_tokenizer=f"{WORLD}:TOP_K")
+    with pytest.raises(ConfigError, match=r"^lab\.check_tokenizer: '.*:TOP_K' must name a function, got int$"):
+        lab.refuse_tokenizer(object(), "model")
+
+
+def test_an_empty_protocol_is_refused_in_one_sentence():
+    with pytest.raises(ConfigError, match="protocol must be str, got None"):
+        build_world(file=SettingsFile({"protocol": None, "search": {"corpus": "c"}}))
