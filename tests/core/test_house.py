@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 import autocoa_plugin
 
 PACKAGE = Path(autocoa_plugin.__file__).parent
@@ -144,3 +146,26 @@ def test_no_two_files_of_one_name_mean_different_things():
         files.setdefault(path.stem, []).append(module)
     for name in ONE_MEANING:
         assert len(files.get(name, [])) <= 1, files[name]
+
+
+CLOCKS_AND_DICE = {"time", "datetime", "random", "uuid", "secrets", "tempfile", "formatdate", "getpid", "urandom"}
+
+
+def calls_while_imported(tree: ast.AST) -> Iterator[ast.Call]:
+    """Calls that importing a file makes: its statements and decorators, but no body of a function."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Call):
+            yield node
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            for decorator in node.decorator_list:
+                yield from calls_while_imported(ast.Module([ast.Expr(decorator)], []))
+        elif not isinstance(node, ast.Lambda):
+            yield from calls_while_imported(node)
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].rglob("test_*.py")), ids=lambda path: path.name)
+def test_names_of_tests_do_not_depend_on_clock_or_chance(path: Path) -> None:
+    """Two processes collect the tests and compare their names: a date in a parameter ended a whole run."""
+    calls = calls_while_imported(ast.parse(path.read_text(encoding="utf-8")))
+    words = {word for call in calls for word in ast.unparse(call.func).split(".")}
+    assert not words & CLOCKS_AND_DICE
