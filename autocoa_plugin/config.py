@@ -109,12 +109,21 @@ def _convert_union(kinds: tuple[Any, ...], value: Any, path: str, where: str) ->
         return _convert(others[0], value, path, where)
     if type(value) in others:  # int | float keeps an int
         return value
+    # where one choice alone takes what was given, let that one say what is wrong: a mapping for "str | Plug"
+    fitting = [kind for kind in others if _takes_mapping(kind) == isinstance(value, Mapping)]
+    if len(fitting) == 1 and not isinstance(value, str):
+        return _convert(fitting[0], value, path, where)
     for kind in others:
         try:
             return _convert(kind, value, path, where)
         except ConfigError:
             continue
     raise _wrong(path, " or ".join(getattr(kind, "__name__", str(kind)) for kind in kinds), value, where)
+
+
+def _takes_mapping(kind: Any) -> bool:
+    origin = get_origin(kind)
+    return dataclasses.is_dataclass(kind) or (isinstance(origin, type) and issubclass(origin, Mapping))
 
 
 def _convert_tuple(kinds: tuple[Any, ...], value: Any, path: str, where: str) -> tuple[Any, ...]:

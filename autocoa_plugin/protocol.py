@@ -10,12 +10,12 @@ a tag ends in is found in `tokenization.py`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from itertools import permutations
-from typing import Literal
+from typing import Any, Literal
 
 from .answers import extract_boxed, extract_tagged, has_open_box, has_open_tag
 from .errors import ConfigError, ProtocolError, nearest
@@ -28,6 +28,19 @@ class TagPair:
 
     open: str
     close: str
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    """What a policy must know of a tool: its name, one or two sentences, and the JSON schema of its parameters."""
+
+    name: str
+    description: str = ""
+    schema: Mapping[str, Any] = field(default_factory=lambda: dict(ONE_TEXT))
+
+
+ONE_TEXT: Mapping[str, Any] = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
+"""Schema of a tool that takes one text."""
 
 
 @dataclass(frozen=True)
