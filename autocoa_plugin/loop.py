@@ -20,7 +20,7 @@ from typing import Any
 
 from .builder import Builder, asked_before, check_beginning
 from .engines.base import Engine, FinishReason, Generation, Sampling
-from .environments.base import Context, Environment, Observation, answer_safely
+from .environments.base import Context, Environment, Observation, answer_safely, opened
 from .errors import EngineError
 from .limits import Limits
 from .protocol import Action, Defect, Tool
@@ -63,11 +63,12 @@ async def rollout(
     # mistakes of the caller: refused before the first token is sampled, not found later as a rollout without an answer
     limits.check(codec)
     check_beginning(begun, codec, stops_at_observation=environment.stops_at_observation)
-    run = _Rollout(tuple(prompt_ids), engine, environment, codec, limits, sampling or Sampling(), metadata or {})
-    run.builder.begin(begun)
-    run.seen = asked_before(begun)
-    run.builder.on_segment = on_segment  # only now: a watcher sees what this rollout adds, and `begun` is not new
-    return await run.trajectory()
+    async with opened(environment, metadata or {}) as inside:
+        run = _Rollout(tuple(prompt_ids), engine, inside, codec, limits, sampling or Sampling(), metadata or {})
+        run.builder.begin(begun)
+        run.seen = asked_before(begun)
+        run.builder.on_segment = on_segment  # only now: a watcher sees what this rollout adds, and `begun` is not new
+        return await run.trajectory()
 
 
 class _Rollout:

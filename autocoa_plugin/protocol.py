@@ -63,7 +63,8 @@ class Defect(StrEnum):
 class Action:
     """One closed tool call inside the text of a turn.
 
-    `start` and `end` are character offsets: `text[start:end]` is the call with its tags.
+    `start` and `end` are character offsets: `text[start:end]` is the call with its tags. `arguments` are those of a
+    JSON call, by name.
     """
 
     tool: str
@@ -71,6 +72,7 @@ class Action:
     start: int
     end: int
     defect: Defect | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

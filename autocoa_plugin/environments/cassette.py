@@ -29,7 +29,7 @@ from ..errors import ConfigError, ReplayError, ToolError
 from ..protocol import Action
 from ..settings import CassetteSettings
 from ..trajectory import Origin, Outcome
-from .base import Context, Environment, Observation
+from .base import Composite, Context, Environment, Observation
 
 if TYPE_CHECKING:
     from ..settings import SearchSettings
@@ -61,7 +61,7 @@ def build_cassette(
     return CassetteEnvironment(tape, mode=settings.mode, on_miss=settings.on_miss, tool=None if is_replay else tool)
 
 
-class CassetteEnvironment:
+class CassetteEnvironment(Composite):
     """Answers actions from the tape, from the tool, or from the tool onto the tape; `close` it when done."""
 
     def __init__(
@@ -75,7 +75,8 @@ class CassetteEnvironment:
         if tool is None and mode != "replay":
             raise ConfigError(f"a cassette with mode={mode} needs a tool")
         self.stops_at_observation = True if tool is None else tool.stops_at_observation
-        self._tape, self._mode, self._on_miss, self._tool = tape, mode, on_miss, tool
+        self.parts = {} if tool is None else {"tool": tool}
+        self._tape, self._mode, self._on_miss = tape, mode, on_miss
         self._thread = _Thread()
 
     async def answer(self, action: Action, context: Context) -> Observation:
@@ -90,8 +91,13 @@ class CassetteEnvironment:
         context.asking.begin(Origin.REAL)
         return await self._record(self._tool, action, context)
 
+    @property
+    def _tool(self) -> Environment | None:
+        return self.parts.get("tool")
+
     def close(self) -> None:
-        """Close the tape once what is being written is written."""
+        """Close the tape once what is being written is written, and the tool."""
+        super().close()
         self._thread.close()
         self._tape.close()
 

@@ -26,10 +26,10 @@ from ..errors import ConfigError, nearest
 from ..protocol import Action
 from ..settings import Annealing, Phase, RoutingSettings, spell_phases
 from ..trajectory import Counts, Origin, Outcome
-from .base import Context, Environment, Observation, answer_safely
+from .base import Composite, Context, Environment, Observation, answer_safely
 
 
-class Router:
+class Router(Composite):
     """Routing environment: passes each action on to one of several environments, as `policy` chooses.
 
     `environments` has the keys "real" and "world_model", or one of them. `validation` answers outside the training
@@ -44,7 +44,7 @@ class Router:
         *,
         validation: Literal["real", "world_model", "same"],
     ) -> None:
-        self._environments = dict(environments)
+        self.parts = dict(environments)
         self._policy = policy
         # a policy of its own, not a branch: a validation with a fixed environment is not reviewed either, so a score
         # never mixes two environments
@@ -52,7 +52,7 @@ class Router:
         if validation != "same":
             self._environment(validation)  # named now; what the policy chooses is known only step by step
         # one environment that wants the stop is enough: which one answers is not known before the turn is sampled
-        self.stops_at_observation = any(each.stops_at_observation for each in self._environments.values())
+        self.stops_at_observation = any(each.stops_at_observation for each in self.parts.values())
 
     async def answer(self, action: Action, context: Context) -> Observation:
         """Let the chosen environment answer; when its answer is not kept, the other one's carries its counts."""
@@ -85,10 +85,10 @@ class Router:
         return environment
 
     def _environment(self, name: str) -> Environment:
-        if name not in self._environments:
-            known = sorted(self._environments)
+        if name not in self.parts:
+            known = sorted(self.parts)
             raise ConfigError(f"routing chose the environment {name!r}{nearest(name, known)}, configured are {known}")
-        return self._environments[name]
+        return self.parts[name]
 
 
 def count_unused(observation: Observation) -> Counts:

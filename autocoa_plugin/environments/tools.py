@@ -13,35 +13,141 @@ names and attributes would have to be switched off one by one).
 from __future__ import annotations
 
 import ast
+import asyncio
+import functools
+import inspect
+import json
 import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..errors import ToolError, ToolResponseError, nearest
-from ..protocol import Action
+from ..errors import ConfigError, ToolError, ToolResponseError, nearest
+from ..protocol import Action, ToolSpec
 from ..retrieval.base import Document
 from ..trajectory import Origin, Outcome
-from .base import Context, Environment, Observation
+from .base import Composite, Context, Environment, Observation
 
 
-class Toolbox:
+class Toolbox(Composite):
     """A mapping of tool name to environment; a tool that is missing is a failed call, not a crash.
 
-    Without any tool a policy that opens an observation is inventing one, as with real tools.
+    `tools` maps the name of an entry to its environment; an environment with `specs` answers the tools that they name,
+    another one the tool of its entry's name. Without any tool a policy that opens an observation is inventing one, as
+    with real tools. Raises `ConfigError` when two entries offer one tool.
     """
 
     def __init__(self, tools: Mapping[str, Environment]) -> None:
-        self._tools = dict(tools)
-        self.stops_at_observation = not tools or any(tool.stops_at_observation for tool in self._tools.values())
+        self.parts = dict(tools)
+        self._entries = _entries(self.parts)
+        self.stops_at_observation = not tools or any(tool.stops_at_observation for tool in self.parts.values())
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """Specifications of all tools, in the order of the recipe."""
+        return tuple(
+            spec for name, tool in self.parts.items() for spec in (getattr(tool, "specs", None) or [ToolSpec(name)])
+        )
 
     async def answer(self, action: Action, context: Context) -> Observation:
         """Let the tool's environment answer; raises `ToolError` for a tool that is not provided."""
-        if action.tool not in self._tools:
-            hint = nearest(action.tool, self._tools)
-            raise ToolError(f"no environment answers tool {action.tool!r}{hint}; configured: {sorted(self._tools)}")
-        return await self._tools[action.tool].answer(action, context)
+        if action.tool not in self._entries:
+            hint = nearest(action.tool, self._entries)
+            raise ToolError(f"no environment answers tool {action.tool!r}{hint}; configured: {sorted(self._entries)}")
+        return await self.parts[self._entries[action.tool]].answer(action, context)
+
+
+def _entries(tools: Mapping[str, Environment]) -> dict[str, str]:
+    """Map every tool to the entry that answers it."""
+    entries: dict[str, str] = {}
+    for entry, environment in tools.items():
+        for tool in [spec.name for spec in getattr(environment, "specs", None) or [ToolSpec(entry)]]:
+            if tool in entries:
+                raise ConfigError(f"tools: {entries[tool]!r} and {entry!r} both offer a tool {tool!r}: rename one")
+            entries[tool] = entry
+    return entries
+
+
+class FunctionTool:
+    """Plain Python function as a tool: its parameters are the tool's, the text it returns is the observation.
+
+    `def tide(port: str, day: int = 0) -> str`, asynchronous or not; one that is not runs in a thread, so it may block.
+    The first line of its docstring is the description. Errors it raises are counted as failures of the tool.
+    """
+
+    stops_at_observation = True
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self._function = function
+        self.specs = (ToolSpec(name, _first_line(function), schema_of(function)),)
+
+    async def answer(self, action: Action, context: Context) -> Observation:
+        """Call the function with the action's arguments; raises `ToolResponseError` for arguments that do not fit."""
+        arguments = arguments_of(action, self.specs[0])
+        if inspect.iscoroutinefunction(_unbound(self._function)):
+            return await self._function(**arguments)
+        return await asyncio.to_thread(self._function, **arguments)
+
+
+def _unbound(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
+def _first_line(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+_JSON_TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+}
+
+
+def schema_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """JSON schema of a function's parameters; a parameter without a plain annotation takes any value."""
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    bound = function.keywords if isinstance(function, functools.partial) else {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or name in bound:
+            continue
+        kind = parameter.annotation
+        word = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+        properties[name] = {"type": _JSON_TYPES[word]} if word in _JSON_TYPES else {}
+        if parameter.default is parameter.empty:
+            required.append(name)
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def arguments_of(action: Action, spec: ToolSpec) -> dict[str, Any]:
+    """Arguments of a call: those of a JSON call, the whole text for a tool that needs one text, else JSON in the text.
+
+    Raises `ToolResponseError` for text that is no JSON object where several arguments are asked for.
+    """
+    if action.arguments:
+        return dict(action.arguments)
+    properties = spec.schema.get("properties", {})
+    wanted = list(spec.schema.get("required", ())) or list(properties)[:1]
+    if len(wanted) == 1 and properties.get(wanted[0], {}).get("type", "string") == "string":
+        return {wanted[0]: action.parameters}
+    try:
+        found = json.loads(action.parameters)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ToolResponseError(
+            f"{spec.name} takes a JSON object with {', '.join(properties)}, got {action.parameters!r:.80}"
+        )
+    return found
 
 
 class CountingRetriever(Protocol):
