@@ -1,61 +1,89 @@
-"""Build the environment and the retriever that a recipe's settings describe.
+"""Build the environment, the protocol and the retriever that a recipe's settings describe.
 
-    toolbox ─┬─ search ──── router ─┬─ real ──────── cassette ── search ── cache ── retriever
-             │                      └─ world_model ── author
+    toolbox ─┬─ search ──── router ─┬─ real ──────── cassette ─┬─ search ── cache ── retriever
+             │                      └─ world_model ── author   │
+             ├─ tide (yours) ───────── cassette ───────────────┴─ tide
              └─ calculate
 
 A layer that a recipe does not ask for is not there: without routing and cassette, search is the tool itself.
+`routing.tools` says which tools are routed; all but `calculate`, which is free and exact, are on the tape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
 
-from .environments.base import Environment
-from .environments.router import Budget
-from .environments.tools import CalculatorEnvironment, SearchEnvironment, Toolbox
-from .errors import ConfigError, nearest
+from .environments.base import Environment, identity_of_part
+from .environments.router import Budget, Router, build_policy
+from .environments.tools import CalculatorEnvironment, FunctionTool, SearchEnvironment, Toolbox
+from .errors import ConfigError
+from .lookup import Plug, check_arguments
+from .protocol import Protocol, ToolSpec, get_protocol
 from .retrieval.base import Retriever
-from .settings import SearchSettings, Settings
+from .runs.identity import flatten
+from .settings import TOOL_NAMES, TOOLS, SearchSettings, Settings, own
 
 
-def build_environment(settings: Settings, *, budget: Budget | None = None) -> Environment:
+def build_environment(settings: Settings, *, budget: Budget | None = None) -> Toolbox:
     """Build the environment of a recipe: one entry per tool it provides.
 
     `budget` counts the real calls of a step for all workers; without it each environment counts its own.
-    Raises `ConfigError` for a tool that nothing here builds.
+    Raises `ConfigError` for a tool that cannot be built.
     """
-    check_tools(settings)
-    return Toolbox({name: TOOLS[name](settings, budget) for name in settings.tools})
+    real = _real_tools(settings)
+    return Toolbox({name: _routed(name, real.get(name), settings, budget) for name in settings.tools})
 
 
-def build_real(settings: Settings) -> Environment | None:
-    """Build the real search tool, on tape when a cassette is configured; None when nothing may ask it."""
-    tool = build_search(settings.search) if settings.search is not None and settings.needs_search else None
+def protocol_of(settings: Settings, environment: Environment) -> Protocol:
+    """Return the protocol of a recipe, with the tools that its environment offers.
+
+    Raises `ConfigError` for a tool that the protocol has no tags for.
+    """
+    specs: Iterable[ToolSpec] = getattr(environment, "specs", ())
+    return get_protocol(settings.protocol).with_tools(tuple(specs))
+
+
+def identity_of(settings: Settings, environment: Toolbox) -> dict[str, Any]:
+    """Identify what answers depend on beside the settings themselves, as flat keys: other people's code, by content.
+
+    {"tools.tide.use": "tool.py:Tide", "tools.tide.source": "sha256:..", ...}; empty where all is ours.
+    """
+    found: dict[str, dict[str, Any]] = dict(settings.foreign())
+    for name, tool in environment.parts.items():
+        content = identity_of_part(tool)
+        if content:
+            found[f"tools.{name}"] = {**found.get(f"tools.{name}", {}), **content}
+    return flatten(found)
+
+
+def build_real(settings: Settings) -> Toolbox | None:
+    """Build the real tools, on tape when a cassette is configured; None when nothing may ask one."""
+    tools = _real_tools(settings)
+    return Toolbox(tools) if tools else None
+
+
+def _real_tools(settings: Settings) -> dict[str, Environment]:
+    tools = {name: tool for name in settings.tools if (tool := _tool(name, settings)) is not None}
     if settings.cassette is None:
-        return tool
+        return tools
     from .environments.cassette import build_cassette
 
-    return build_cassette(settings.cassette, settings.protocol, settings.search, tool)
+    recorded = [name for name, plug in settings.toolbox.items() if plug.use != "calculate"]
+    protocol = get_protocol(settings.protocol).name
+    others = {key: content for key, content in settings.foreign().items() if key.startswith("tools.")}
+    first = next((tools[name] for name in recorded if name in tools), None)
+    tape = build_cassette(settings.cassette, protocol, settings.search, first, others=others)
+    return tools | {name: tape.around(tools.get(name)) for name in recorded}
 
 
-def check_tools(settings: Settings) -> None:
-    """Refuse, with `ConfigError`, a tool that nothing here builds."""
-    for name in settings.tools:
-        if name not in TOOLS:
-            raise ConfigError(f"tools must be among {sorted(TOOLS)}, got {name!r}{nearest(name, TOOLS)}")
-
-
-def _calculator(settings: Settings, budget: Budget | None) -> Environment:
-    return CalculatorEnvironment()
-
-
-def _search_tool(settings: Settings, budget: Budget | None) -> Environment:
-    from .environments.router import Router, build_policy
+def _routed(name: str, real: Environment | None, settings: Settings, budget: Budget | None) -> Environment:
     from .environments.world_model import build_world_model
 
-    routing, real = settings.routing, build_real(settings)
-    if real is not None and not routing.imagines and routing.validation != "world_model":
+    routing = settings.routing
+    needs_router = name in routing.tools and (routing.imagines or routing.validation == "world_model")
+    if real is not None and not needs_router:
         return real
     environments: dict[str, Environment] = {"world_model": build_world_model(settings.world_model)}
     if real is not None:
@@ -63,11 +91,41 @@ def _search_tool(settings: Settings, budget: Budget | None) -> Environment:
     return Router(environments, build_policy(routing, budget), validation=routing.validation)
 
 
-TOOLS: Mapping[str, Callable[[Settings, Budget | None], Environment]] = {
-    "search": _search_tool,
-    "calculate": _calculator,
+def _tool(name: str, settings: Settings) -> Environment | None:
+    """Build one tool; None for one that is never asked."""
+    plug, where = settings.toolbox[name], f"autocoa.tools.{name}"
+    if own(plug, TOOL_NAMES, TOOLS, where) is None:
+        return build_tool(name, plug)
+    if plug.use == "search" and not settings.asks(name):
+        return None
+    check_arguments(partial(BUILDERS[plug.use], settings), plug.arguments, f"{where}: {plug.use}")
+    return BUILDERS[plug.use](settings, **plug.arguments)
+
+
+def build_tool(name: str, plug: str | Plug) -> Environment:
+    """Build a tool of somebody else's: an object with `answer`, or a plain function. Raises `ConfigError`."""
+    found = TOOLS.build(plug, where=f"autocoa.tools.{name}", known=TOOL_NAMES)
+    if not hasattr(found, "answer"):
+        return FunctionTool(name, found)
+    if not hasattr(found, "stops_at_observation"):
+        raise ConfigError(
+            f"autocoa.tools.{name}: {type(found).__name__} does not say whether a turn ends where the policy opens an "
+            "observation itself: set stops_at_observation = True in it"
+        )
+    return found
+
+
+def _search(settings: Settings) -> Environment:
+    if settings.search is None:
+        raise ConfigError("search is required when tools include 'search'")
+    return build_search(settings.search)
+
+
+BUILDERS: Mapping[str, Callable[..., Environment]] = {
+    "search": _search,
+    "calculate": lambda settings: CalculatorEnvironment(),
 }
-"""Every tool that a recipe may name under `tools`, with what builds it."""
+"""What builds each tool of `settings.TOOL_NAMES`, from the settings and the arguments of its entry."""
 
 
 def build_search(settings: SearchSettings) -> SearchEnvironment:

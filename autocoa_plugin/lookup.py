@@ -213,6 +213,12 @@ class Socket:
                 f"{where}: {path!r} is no {self.kind.partition(' ')[2]}: {type(built).__name__} has no method "
                 f"{', '.join(missing)}{hint}"
             )
+        # all methods of sockets are awaited: a plain one would fail every call, and block every rollout meanwhile
+        for name in self.methods:
+            if not inspect.iscoroutinefunction(inspect.unwrap(getattr(built, name))):
+                raise ConfigError(
+                    f"{where}: {path!r}: {type(built).__name__}.{name} must be asynchronous: async def {name}"
+                )
 
 
 def check_arguments(

@@ -138,6 +138,12 @@ class Protocol:
         known = [tool.name for tool in self.tools]
         raise ProtocolError(f"protocol {self.name!r} has no tool {name!r}{nearest(name, known)}; it has {known}")
 
+    def with_tools(self, specs: Iterable[ToolSpec]) -> Protocol:
+        """Return this protocol for the tools that are provided; raises `ProtocolError` for one without tags."""
+        for spec in specs:
+            self.tool(spec.name)
+        return self
+
     def stop_strings(self, *, stop_at_observation: bool) -> tuple[str, ...]:
         """Stop strings of a turn: every closing action tag, a closed answer tag, and an opened observation if asked."""
         stops = [tool.action.close for tool in self.tools]

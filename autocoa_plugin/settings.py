@@ -7,7 +7,8 @@
     routing: {policy: steps, phases: [{environment: world_model, steps: 80}, {environment: real, steps: 16}]}
     cassette: {path: run.cassette, mode: record}        real observations on tape
 
-Everything is checked when the configuration is loaded; `assembly.py` builds the objects.
+Everything is checked when the configuration is loaded; `assembly.py` builds the objects. What is named here need not be
+ours: `lookup.py`; what a recipe takes from others is part of what its run was made with (`Settings.foreign`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,32 @@ from typing import Any, Literal
 from .config import from_mapping, positive, require
 from .errors import ConfigError
 from .limits import Limits
-from .protocol import get_protocol
+from .lookup import Plug, Socket, is_path
+from .protocol import ToolSpec, get_protocol
 from .rewards import RewardConfig
 
 Name = Literal["real", "world_model"]
-"""The two environments of the search tool."""
+"""The two environments of a routed tool."""
+
+TOOLS = Socket("autocoa.tools", "a tool", methods=("answer",), takes="either")
+AUTHORS = Socket("autocoa.authors", "a world-model author", methods=("imagine",))
+ROUTING_POLICIES = Socket("autocoa.routing_policies", "a routing policy", methods=("choose",))
+# the short names that are ours
+TOOL_NAMES = ("search", "calculate")
+AUTHOR_NAMES = ("self", "frozen", "model")
+POLICY_NAMES = ("fixed", "steps", "probability", "uncertainty")
+
+
+def own(value: str | Plug, names: Sequence[str], socket: Socket, key: str) -> str | None:
+    """Return the short name of ours that stands in a socket; None when somebody else's object does.
+
+    Raises `ConfigError` naming the nearest one for a name that is neither.
+    """
+    plug = Plug.of(value)
+    if plug.use in names:
+        return plug.use
+    socket.path(plug.use, where=key, known=names)
+    return None
 
 
 @dataclass(frozen=True)
@@ -33,13 +55,14 @@ class WorldModelSettings:
     """World model: the author of imagined observations, and how they are sampled.
 
     `author`: "self" is the policy on its own server, "frozen" a checkpoint with the policy's tokenizer served at `url`
-    (ids in, ids out), "model" any OpenAI-compatible chat model at `url` with the prompt `prompt` of `prompts.py`.
+    (ids in, ids out), "model" any OpenAI-compatible chat model at `url` with the prompt `prompt` of `prompts.py`;
+    otherwise an author of yours (`environments.authors.Author`), which is asked for `max_tokens` within `timeout_s`.
     `model` names the served model (None: the only one); `api_key_env` the environment variable that holds the key.
     `temperature` None is the policy's own of the same rollout. `max_tokens` bounds the body, None:
     `limits.max_observation_tokens`. `timeout_s` bounds one imagined observation, tries included.
     """
 
-    author: Literal["self", "frozen", "model"] = "self"
+    author: str | Plug = "self"
     url: str | None = None
     model: str | None = None
     api_key_env: str | None = None
@@ -53,8 +76,10 @@ class WorldModelSettings:
     max_concurrency: int = 256
 
     def __post_init__(self) -> None:
-        served = self.author != "self"
-        require(served == bool(self.url), f"world_model.url {_needed(served)} for world_model.author={self.author}")
+        served = own(self.author, AUTHOR_NAMES, AUTHORS, "world_model.author") in ("frozen", "model")
+        name = Plug.of(self.author).use
+        _no_arguments(self.author, AUTHOR_NAMES, "world_model.author")
+        require(served == bool(self.url), f"world_model.url {_needed(served)} for world_model.author={name}")
         require(0 < self.top_p <= 1, f"world_model.top_p must be in (0, 1], got {self.top_p!r}")
         require(self.top_k == -1 or self.top_k >= 1, f"world_model.top_k must be -1 or >= 1, got {self.top_k!r}")
         if self.temperature is not None:
@@ -119,17 +144,17 @@ class Uncertainty:
 
 @dataclass(frozen=True)
 class RoutingSettings:
-    """Routing: which environment answers an action of the search tool.
+    """Routing: which environment answers an action of the routed `tools`; the others are always asked for real.
 
     - `policy` "fixed": always `environment`; "steps": `phases` one after the other, counted in training steps;
       "probability": real with the probability of `annealing`, drawn per action from `seed`; "uncertainty": imagined
-      unless the policy is unsure.
+      unless the policy is unsure; otherwise a policy of yours (`environments.router.RoutingPolicy`).
     - `real_calls_per_step`: when so many real calls were made in a training step, by all workers together, the rest
       of the step is imagined; None: no limit. Answers from the cache are free.
     - `validation`: who answers outside the training split; "same" as in training, at that step.
     """
 
-    policy: Literal["fixed", "steps", "probability", "uncertainty"] = "fixed"
+    policy: str | Plug = "fixed"
     environment: Name = "real"
     phases: tuple[Phase, ...] = ()
     annealing: Annealing = field(default_factory=Annealing)
@@ -137,17 +162,21 @@ class RoutingSettings:
     real_calls_per_step: int | None = None
     validation: Literal["real", "world_model", "same"] = "real"
     seed: int = 0
+    tools: tuple[str, ...] = ("search",)
 
     def __post_init__(self) -> None:
-        is_steps = self.policy == "steps"
-        require(is_steps == bool(self.phases), f"routing.phases {_needed(is_steps)} for routing.policy={self.policy}")
+        policy = self.own_policy
+        is_steps = policy == "steps"
+        name = Plug.of(self.policy).use
+        _no_arguments(self.policy, POLICY_NAMES, "routing.policy")
+        require(is_steps == bool(self.phases), f"routing.phases {_needed(is_steps)} for routing.policy={name}")
         for key, reader, unset in (
             ("environment", "fixed", "real"),
             ("annealing", "probability", Annealing()),
             ("uncertainty", "uncertainty", Uncertainty()),
         ):
-            is_read = self.policy == reader or getattr(self, key) == unset
-            require(is_read, f"routing.{key} is read with routing.policy={reader} only, got policy={self.policy}")
+            is_read = policy == reader or getattr(self, key) == unset
+            require(is_read, f"routing.{key} is read with routing.policy={reader} only, got policy={name}")
         if self.real_calls_per_step is not None:
             require(
                 self.real_calls_per_step >= 1,
@@ -156,16 +185,21 @@ class RoutingSettings:
             )
 
     @property
+    def own_policy(self) -> str | None:
+        """Name of the policy; None for one of somebody else's, which may choose any environment."""
+        return own(self.policy, POLICY_NAMES, ROUTING_POLICIES, "routing.policy")
+
+    @property
     def imagines(self) -> bool:
         """True when some training action may be answered by the world model."""
-        if self.real_calls_per_step is not None or self.policy in ("probability", "uncertainty"):
+        if self.real_calls_per_step is not None or self.own_policy in ("probability", "uncertainty", None):
             return True
         return any(name == "world_model" for name in self._names())
 
     @property
     def calls(self) -> bool:
         """True when some training action may be answered for real."""
-        return self.policy in ("probability", "uncertainty") or any(name == "real" for name in self._names())
+        return self.own_policy in ("probability", "uncertainty", None) or any(name == "real" for name in self._names())
 
     @property
     def scheduled_steps(self) -> int | None:
@@ -201,6 +235,11 @@ class CassetteSettings:
 
     def __post_init__(self) -> None:
         require(bool(self.path), "cassette.path must name a file")
+
+
+def _no_arguments(value: str | Plug, names: Sequence[str], key: str) -> None:
+    plug = Plug.of(value)
+    require(not plug.arguments or plug.use not in names, f"{key}={plug.use} takes no arguments: it has keys of its own")
 
 
 def _needed(needed: bool) -> str:
@@ -280,19 +319,21 @@ class ScorecardSettings:
 class Settings:
     """All settings of a recipe's key `autocoa:`.
 
-    `tools` names the tools that are provided; `tokenizer_check` says what happens when the loaded tokenizer disagrees
-    with the model's tokenizer.json. `system_prompt` names a prompt of `prompts.py` put before conversations that have
-    no system message. `poll_interval_s` is how often the trainer asks for finished rollouts. `routing` chooses between
-    the search tool and `world_model`, action by action. `observation_loss` "cross_entropy" adds to GRPO's loss
-    `observation_weight` (lambda) times the mean cross-entropy of real observation tokens (ECHO, arXiv:2605.24517).
-    `first_prompt` skips so many prompts of the training file, for a stage that goes on where another one ended.
+    `protocol` is a preset, one that a package publishes, or yours. `tools` names the tools that are provided, or maps
+    each name to what answers it: ours, or yours (`environments.base.Environment`, or a plain function).
+    `tokenizer_check` says what happens when the loaded tokenizer disagrees with the model's tokenizer.json.
+    `system_prompt` names a prompt of `prompts.py` put before conversations that have no system message.
+    `poll_interval_s` is how often the trainer asks for finished rollouts. `routing` chooses between a tool and
+    `world_model`, action by action. `observation_loss` "cross_entropy" adds to GRPO's loss `observation_weight`
+    (lambda) times the mean cross-entropy of real observation tokens (ECHO, arXiv:2605.24517). `first_prompt` skips so
+    many prompts of the training file, for a stage that goes on where another one ended.
     """
 
-    protocol: str = "autocoa"
+    protocol: str | Plug = "autocoa"
     limits: Limits = field(default_factory=Limits)
     reward: RewardConfig = field(default_factory=RewardConfig)
     search: SearchSettings | None = None
-    tools: tuple[str, ...] = ("search",)
+    tools: tuple[str, ...] | Mapping[str, str | Plug] = ("search",)
     dump: DumpSettings = field(default_factory=DumpSettings)
     system_prompt: str | None = None
     tokenizer_check: Literal["error", "warn", "off"] = "error"
@@ -307,19 +348,58 @@ class Settings:
 
     def __post_init__(self) -> None:
         protocol = get_protocol(self.protocol)
-        for tool in self.tools:
-            protocol.tool(tool)
-        if "search" in self.tools and self.search is None and self.needs_search:
+        for name, plug in self.toolbox.items():
+            if is_path(name):
+                raise ConfigError(
+                    f"tools must give {name!r} a name, the one that the policy writes: tools: {{NAME: {name}}}"
+                )
+            if own(plug, TOOL_NAMES, TOOLS, f"tools.{name}" if isinstance(self.tools, Mapping) else "tools") == name:
+                protocol.with_tools([ToolSpec(name)])  # other tools say only when they are built what they are
+        if self.search is None and self.needs_search:
             raise ConfigError("search is required when tools include 'search'")
+        self._check_routing()
         require(self.first_prompt >= 0, f"first_prompt must be >= 0, got {self.first_prompt}")
         self._check_observation_loss()
 
     @property
+    def toolbox(self) -> dict[str, Plug]:
+        """What answers each entry of `tools`."""
+        if isinstance(self.tools, Mapping):
+            return {name: Plug.of(value) for name, value in self.tools.items()}
+        return {name: Plug(name) for name in self.tools}
+
+    @property
     def needs_search(self) -> bool:
         """True when the search tool itself may be asked, in training or validation, and not only a tape or a model."""
+        return any(plug.use == "search" and self.asks(name) for name, plug in self.toolbox.items())
+
+    def asks(self, tool: str) -> bool:
+        """True when a tool itself may be asked, in training or validation, and not only a tape or a world model."""
         if self.cassette is not None and self.cassette.mode == "replay":
             return False
+        if tool not in self.routing.tools:
+            return True
         return self.routing.calls or self.routing.validation == "real" or self.scorecard is not None
+
+    def foreign(self) -> dict[str, dict[str, Any]]:
+        """Identify what this recipe takes from others: for each key its name, arguments and its source's SHA-256."""
+        places: dict[str, tuple[Socket, str | Plug | None, Sequence[str]]] = {
+            **{f"tools.{name}": (TOOLS, plug, TOOL_NAMES) for name, plug in self.toolbox.items()},
+            "world_model.author": (AUTHORS, self.world_model.author, AUTHOR_NAMES),
+            "routing.policy": (ROUTING_POLICIES, self.routing.policy, POLICY_NAMES),
+        }
+        return {
+            key: socket.identity(value, where=f"autocoa.{key}")
+            for key, (socket, value, names) in places.items()
+            if value is not None and own(value, names, socket, key) is None
+        }
+
+    def _check_routing(self) -> None:
+        if self.routing != RoutingSettings() and self.tools and not set(self.routing.tools) & set(self.tools):
+            raise ConfigError(
+                f"routing.tools={list(self.routing.tools)} are none of the tools {list(self.tools)}: name those that "
+                "routing is for"
+            )
 
     def _check_observation_loss(self) -> None:
         weight, is_trained = self.observation_weight, self.observation_loss == "cross_entropy"

@@ -4,6 +4,7 @@ protocol  how documents are spelled                 "autocoa"
 backend   which tool was asked                      "index"
 top_k     documents per answer                      3
 corpus    what the tool searches                    "sha256:5f0c..." (index), "http://host:8000/retrieve", "web"
+          and a digest of the tools beside search   "sha256:5f0c... tools:83bd..."
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError
@@ -31,9 +32,16 @@ class Header:
     corpus: str
 
 
-def describe(protocol: str, search: SearchSettings) -> Header:
-    """Describe a configuration; raises `ConfigError` when its corpus cannot be read."""
-    return Header(protocol, search.backend, search.top_k, corpus_identity(search))
+def describe(protocol: str, search: SearchSettings | None, others: Mapping[str, Any] | None = None) -> Header:
+    """Describe a configuration, `others` being what identifies its tools beside search.
+
+    Raises `ConfigError` when its corpus cannot be read.
+    """
+    tools = f"tools:{identity.digest(others)}" if others else ""
+    if search is None:
+        return Header(protocol, "tools", 0, tools)
+    corpus = corpus_identity(search)
+    return Header(protocol, search.backend, search.top_k, f"{corpus} {tools}" if tools else corpus)
 
 
 def corpus_identity(search: SearchSettings) -> str:

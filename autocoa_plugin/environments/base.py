@@ -303,7 +303,15 @@ class Composite:
 
     def close(self) -> None:
         """Close what the parts hold open."""
-        for part in self.parts.values():
+        for part in {id(each): each for each in self.parts.values()}.values():
             close = getattr(part, "close", None)
             if close is not None:
                 close()
+
+
+def identity_of_part(environment: Environment) -> dict[str, Any]:
+    """Identify an environment by what it says of itself, or what its parts do; empty for one that says nothing."""
+    if isinstance(environment, Composite):
+        return {key: value for part in environment.parts.values() for key, value in identity_of_part(part).items()}
+    identity: Callable[[], Mapping[str, Any]] | None = getattr(environment, "identity", None)
+    return {} if identity is None else dict(identity())

@@ -14,19 +14,20 @@ SQLite works in a thread of its own: the event loop goes on. The file itself is 
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from ..cassette import header as headers
 from ..cassette.tape import Entry, Tape
 from ..errors import ConfigError, ReplayError, ToolError
-from ..protocol import Action
+from ..protocol import Action, ToolSpec
 from ..settings import CassetteSettings
 from ..trajectory import Origin, Outcome
 from .base import Composite, Context, Environment, Observation
@@ -41,17 +42,23 @@ _OUTCOMES: dict[Outcome, Literal["ok", "empty"]] = {Outcome.OK: "ok", Outcome.EM
 
 
 def build_cassette(
-    settings: CassetteSettings, protocol: str, search: SearchSettings | None, tool: Environment | None
+    settings: CassetteSettings,
+    protocol: str,
+    search: SearchSettings | None,
+    tool: Environment | None,
+    *,
+    others: Mapping[str, Any] | None = None,
 ) -> CassetteEnvironment:
-    """Open the tape of a recipe around the real `tool`, which a replay does not need and never asks.
+    """Open the tape of a recipe around a real `tool`, which a replay does not need and never asks.
 
-    Raises `ConfigError` when the tape cannot be opened, was recorded with another protocol, backend, top_k or corpus
-    (a replay without `search` compares the protocol only), or when there is no tool to record.
+    `others` identifies the tools beside search. Raises `ConfigError` when the tape cannot be opened, was recorded with
+    another protocol, backend, top_k, corpus or other tools (a replay with neither `search` nor `others` compares the
+    protocol only), or when there is no tool to record.
     """
     is_replay = settings.mode == "replay"
-    if not is_replay and (search is None or tool is None):
-        raise ConfigError(f"cassette.mode={settings.mode} has no tool to record: nothing here asks the search tool")
-    expected = None if search is None else headers.describe(protocol, search)
+    if not is_replay and ((search is None and not others) or tool is None):
+        raise ConfigError(f"cassette.mode={settings.mode} has no tool to record: nothing here asks one")
+    expected = None if search is None and not others else headers.describe(protocol, search, others)
     tape = Tape.play(settings.path) if is_replay or expected is None else Tape.record(settings.path, expected)
     try:
         headers.check(tape.header, {"protocol": protocol} if expected is None else asdict(expected), tape.path)
@@ -76,8 +83,21 @@ class CassetteEnvironment(Composite):
             raise ConfigError(f"a cassette with mode={mode} needs a tool")
         self.stops_at_observation = True if tool is None else tool.stops_at_observation
         self.parts = {} if tool is None else {"tool": tool}
+        self._specs: tuple[ToolSpec, ...] = tuple(getattr(tool, "specs", ()))
         self._tape, self._mode, self._on_miss = tape, mode, on_miss
         self._thread = _Thread()
+
+    @property
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """Specifications of the tool's tools, which a replay shows the policy as well."""
+        return self._specs
+
+    def around(self, tool: Environment | None) -> CassetteEnvironment:
+        """Return this tape around another tool: one file holds the answers of all tools of a recipe."""
+        other = copy.copy(self)
+        other.parts = {} if tool is None or self._mode == "replay" else {"tool": tool}
+        other._specs = tuple(getattr(tool, "specs", ()))
+        return other
 
     async def answer(self, action: Action, context: Context) -> Observation:
         """Answer one action; raises what the tool raises, and `ReplayError` when a complete replay lacks the answer."""

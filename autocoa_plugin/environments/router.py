@@ -20,11 +20,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from ..errors import ConfigError, nearest
 from ..protocol import Action
-from ..settings import Annealing, Phase, RoutingSettings, spell_phases
+from ..settings import POLICY_NAMES, ROUTING_POLICIES, Annealing, Phase, RoutingSettings, spell_phases
 from ..trajectory import Counts, Origin, Outcome
 from .base import Composite, Context, Environment, Observation, answer_safely
 
@@ -115,7 +115,7 @@ class RoutingPolicy(Protocol):
     """Routing policy: chooses an environment before it is asked, and may ask for another one after it has answered."""
 
     async def choose(self, action: Action, context: Context) -> str:
-        """Name the environment that is to answer; a `ConfigError` ends the run."""
+        """Name the environment that is to answer, "real" or "world_model"; a `ConfigError` ends the run."""
         ...
 
     async def review(self, observation: Observation, context: Context) -> str | None:
@@ -125,6 +125,25 @@ class RoutingPolicy(Protocol):
     async def settle(self, name: str, observation: Observation, context: Context) -> None:
         """Take note of what environment `name` answered; not called when it was interrupted or, second, failed."""
         return None
+
+
+@dataclass(frozen=True)
+class _Foreign(RoutingPolicy):
+    """A policy of somebody else's that has only the methods it needs."""
+
+    policy: Any
+
+    async def choose(self, action: Action, context: Context) -> str:
+        return await self.policy.choose(action, context)
+
+    async def review(self, observation: Observation, context: Context) -> str | None:
+        review = getattr(self.policy, "review", None)
+        return None if review is None else await review(observation, context)
+
+    async def settle(self, name: str, observation: Observation, context: Context) -> None:
+        settle = getattr(self.policy, "settle", None)
+        if settle is not None:
+            await settle(name, observation, context)
 
 
 @dataclass(frozen=True)
@@ -289,6 +308,9 @@ def build_policy(settings: RoutingSettings, budget: Budget | None) -> RoutingPol
 
 
 def _unlimited(settings: RoutingSettings) -> RoutingPolicy:
+    if settings.own_policy is None:
+        found = ROUTING_POLICIES.build(settings.policy, where="autocoa.routing.policy", known=POLICY_NAMES)
+        return _Foreign(found)
     if settings.policy == "steps":
         return ByStep(settings.phases)
     if settings.policy == "probability":

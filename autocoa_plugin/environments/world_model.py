@@ -14,9 +14,9 @@ import os
 from dataclasses import replace
 
 from ..engines.base import FinishReason, Generation
-from ..errors import ConfigError, EngineError, ToolTimeoutError, ToolUnavailableError
+from ..errors import ConfigError, EngineError, ToolResponseError, ToolTimeoutError, ToolUnavailableError
 from ..protocol import Action, Tool
-from ..settings import WorldModelSettings
+from ..settings import AUTHOR_NAMES, AUTHORS, WorldModelSettings, own
 from ..trajectory import Origin, Outcome
 from .authors import Author, ChatAuthor, FrozenAuthor, OwnAuthor
 from .base import Context, Observation
@@ -47,6 +47,8 @@ class WorldModel:
         written = await self._imagine(action, tool, context, max_tokens)
         if isinstance(written, str):
             return _observation(repair_text(context.codec, tool, written), context, None, is_own=False)
+        if not isinstance(written, Generation):
+            raise ToolResponseError(f"the author returned {type(written).__name__}, expected text or a Generation")
         _check(written, context, max_tokens)
         repaired = repair_ids(context.codec, tool, written.ids)
         logprobs = None if written.logprobs is None else written.logprobs[: len(repaired.ids)]
@@ -105,8 +107,17 @@ def _observation(repaired: Repaired, context: Context, kept: Generation | None, 
 def build_world_model(settings: WorldModelSettings) -> WorldModel:
     """Build the world model of a recipe; no server is asked before the first observation.
 
-    Raises `ConfigError` when the variable of the API key is not set, or the prompt is unknown.
+    Raises `ConfigError` when the variable of the API key is not set, the prompt is unknown, or an author of somebody
+    else's cannot be built.
     """
+    if own(settings.author, AUTHOR_NAMES, AUTHORS, "world_model.author") is None:
+        author = AUTHORS.build(settings.author, where="autocoa.world_model.author", known=AUTHOR_NAMES)
+        if not isinstance(getattr(author, "is_own", None), bool):
+            raise ConfigError(
+                f"autocoa.world_model.author: {type(author).__name__} does not say whether it is the policy itself: "
+                "set is_own = False in it"
+            )
+        return WorldModel(author, settings)
     if settings.author == "self":
         return WorldModel(OwnAuthor(settings), settings)
     key = _api_key(settings)

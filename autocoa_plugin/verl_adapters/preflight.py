@@ -1,9 +1,9 @@
 """Preflight checks of a launch: one readable line when the configuration cannot work, before Ray or a model starts.
 
 A hydra callback of our recipes: it runs in the launching process (under torchrun: in each) after the configuration is
-composed and before verl's main function. For RL it also builds the search index there, once, with a progress bar, so
-that workers only open it; for SFT it arms the check that names the rows behind a loss that is not finite. What is only
-found later, in the rows or inside Ray, ends as readably. `check_rl` holds what must fit together:
+composed and before verl's main function. For RL it also builds every tool there, the search index once and with a
+progress bar, so that workers only open it; for SFT it arms the check that names the rows behind a loss that is not
+finite. What is only found later, in the rows or inside Ray, ends as readably. `check_rl` holds what must fit together:
 
     routing ── trainer.total_training_steps, rollout.calculate_log_probs
     first_prompt ── data.shuffle, data.custom_cls
@@ -26,10 +26,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ..assembly import build_real, build_retriever, check_tools
-from ..data.settings import SftSettings
+from ..assembly import build_environment, identity_of, protocol_of
 from ..engines.openai_server import OpenAIServerEngine
-from ..environments.cassette import CassetteEnvironment
 from ..errors import AutoCoAError, ConfigError, EngineError
 from ..settings import Settings, WorldModelSettings
 from .prompt_dataset import check_golds, check_order, first_prompt
@@ -59,8 +57,8 @@ class Preflight(Callback):
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Called by hydra before the job; only `SystemExit` gets through its callback handling."""
         try:
-            check(config, self.kind)
-            guard_resume(config, "rl" if self.kind == "rl" else "sft")
+            foreign = check(config, self.kind)
+            guard_resume(config, "rl" if self.kind == "rl" else "sft", foreign=foreign)
         except (AutoCoAError, OmegaConfBaseException) as error:
             first_line = str(error).strip().splitlines()[0].removeprefix("autocoa: ")
             print(f"autocoa: {first_line}", file=sys.stderr)
@@ -88,9 +86,10 @@ def own_error(error: object) -> AutoCoAError | None:
     return error if isinstance(error, AutoCoAError) else None
 
 
-def check(config: DictConfig, kind: Kind = "rl") -> Settings | SftSettings:
-    """Check versions, paths and our own settings; for RL build the index if there is none yet.
+def check(config: DictConfig, kind: Kind = "rl") -> dict[str, Any]:
+    """Check versions, paths and our own settings; for RL build every tool, and the index if there is none yet.
 
+    Returns what the recipe takes from others (`assembly.identity_of`), which is part of what the run is made with.
     Raises `AutoCoAError` (its message is the sentence) or omegaconf's error for a value that is missing.
     """
     from . import plugin
@@ -105,10 +104,13 @@ def check(config: DictConfig, kind: Kind = "rl") -> Settings | SftSettings:
     if kind == "rl":
         for key, path in _data_files(config):
             _check_golds(key, os.path.expanduser(path))
-    return check_rl(config) if kind == "rl" else _check_sft(config, kind)
+    if kind == "rl":
+        return check_rl(config)
+    _check_sft(config, kind)
+    return {}
 
 
-def _check_sft(config: DictConfig, kind: Kind) -> SftSettings:
+def _check_sft(config: DictConfig, kind: Kind) -> None:
     settings = settings_of_data(config.data)
     rows = 1
     if kind == "pairs":
@@ -126,7 +128,6 @@ def _check_sft(config: DictConfig, kind: Kind) -> SftSettings:
             f"data.max_token_len_per_gpu={config.data.max_token_len_per_gpu} is smaller than what must stay in one "
             f"micro-batch: {rows} row{'s' if rows > 1 else ''} of data.max_length={config.data.max_length}, {longest}"
         )
-    return settings
 
 
 def _paths(config: DictConfig, kind: Kind) -> Iterator[tuple[str, str]]:
@@ -164,8 +165,8 @@ def _check_golds(key: str, path: str) -> None:
 _ANSWERS_WITHIN_S = 10.0
 
 
-def check_rl(config: Any) -> Settings:
-    """Check an RL configuration; builds the search index if there is none yet, and opens the cassette.
+def check_rl(config: Any) -> dict[str, Any]:
+    """Check an RL configuration, and build what its workers will build; returns what `open_tools` does.
 
     Raises `AutoCoAError`; its message is one sentence.
     """
@@ -176,11 +177,9 @@ def check_rl(config: Any) -> Settings:
     _check_log_probs(settings, config)
     _check_first_prompt(settings, config.data)
     _check_files(settings)
-    check_tools(settings)
     if imagines(settings):
         check_author(settings.world_model)
-    _open_tools(settings)
-    return settings
+    return open_tools(settings)
 
 
 def imagines(settings: Settings) -> bool:
@@ -217,7 +216,7 @@ async def _connect(settings: WorldModelSettings, timeout_s: float) -> None:
 
 def _check_log_probs(settings: Settings, config: Any) -> None:
     routing = settings.routing
-    if routing.policy != "uncertainty":
+    if routing.own_policy != "uncertainty":
         return
     if not config.actor_rollout_ref.rollout.calculate_log_probs:
         raise ConfigError(
@@ -249,10 +248,16 @@ def _check_files(settings: Settings) -> None:
             raise ConfigError(f"{key}={path} does not exist")
 
 
-def _open_tools(settings: Settings) -> None:
-    if settings.cassette is not None:
-        tape = build_real(settings)  # refuses a tape of another protocol or corpus, and a replay of none
-        if isinstance(tape, CassetteEnvironment):
-            tape.close()
-    elif settings.search is not None and settings.search.backend == "index" and settings.needs_search:
-        build_retriever(settings.search)
+def open_tools(settings: Settings) -> dict[str, Any]:
+    """Build every tool, author and policy once, as the workers will, and close them again.
+
+    Builds the search index if there is none yet, with a progress bar, and opens the cassette: refuses a tape of another
+    protocol or corpus, and a replay of none. Returns what of it is not ours (`assembly.identity_of`).
+    Raises `AutoCoAError`; its message is one sentence.
+    """
+    environment = build_environment(settings)
+    try:
+        protocol_of(settings, environment)
+        return identity_of(settings, environment)
+    finally:
+        environment.close()

@@ -20,6 +20,7 @@ Written against verl 0.9.1, `verl/utils/checkpoint/` and `verl/trainer/ppo/v1/tr
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -90,10 +91,11 @@ _FILES = ("data.train_files", "data.replay_files", "autocoa.search.corpus")
 _CLAIMED: dict[Path, BaseFileLock | None] = {}
 
 
-def guard_resume(config: DictConfig, kind: Literal["rl", "sft"]) -> None:
+def guard_resume(config: DictConfig, kind: Literal["rl", "sft"], *, foreign: Mapping[str, Any] | None = None) -> None:
     """Let a launch resume its own checkpoints only, and have verl resume exactly; call it before training.
 
-    Under torchrun the first rank decides for all. The folder stays claimed until this process ends.
+    `foreign` identifies what the recipe takes from others (`assembly.identity_of`). Under torchrun the first rank
+    decides for all. The folder stays claimed until this process ends.
     Raises `ConfigError` when the folder holds checkpoints of another experiment or of an unknown one, or when another
     process is training in it.
     """
@@ -103,7 +105,7 @@ def guard_resume(config: DictConfig, kind: Literal["rl", "sft"]) -> None:
     folder = Path(config.trainer.default_local_dir).expanduser().absolute()
     if folder not in _CLAIMED:
         _CLAIMED[folder] = claim(folder, folder / "experiment.lock")
-    made_with = describe_experiment(config, kind)
+    made_with = describe_experiment(config, kind, foreign or {})
     mode = config.trainer.get("resume_mode", "auto")
     if mode == "disable":
         _forget_checkpoints(folder)
@@ -112,7 +114,7 @@ def guard_resume(config: DictConfig, kind: Literal["rl", "sft"]) -> None:
     write_json(folder / FILE_NAME, {"kind": kind, "made_with": made_with})
 
 
-def describe_experiment(config: DictConfig, kind: Literal["rl", "sft"]) -> dict[str, Any]:
+def describe_experiment(config: DictConfig, kind: Literal["rl", "sft"], foreign: Mapping[str, Any]) -> dict[str, Any]:
     """Return everything that decides what is learnt: dotted keys and their values, models and files by content."""
     # a hydra callback is given hydra's own settings as well, and not all of those have a value
     own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
@@ -126,7 +128,10 @@ def describe_experiment(config: DictConfig, kind: Literal["rl", "sft"]) -> dict[
             described[f"content of {key}"] = [_content(file) for file in listed]
     if kind == "sft":
         described["processes"] = os.environ.get("WORLD_SIZE", "1")  # a checkpoint is one file per process
-    return {**described, **decisive(settings, but=(*_LENGTH, *_PATHS, "autocoa.search.corpus"))}
+    # where other people's files lie says nothing about what is in them
+    places = {f"autocoa.{key.rpartition('.')[0]}*" for key in foreign if key.endswith(".source")}
+    described |= {f"autocoa.{key}": value for key, value in foreign.items()}
+    return {**decisive(settings, but=(*_LENGTH, *_PATHS, "autocoa.search.corpus", *places)), **described}
 
 
 def _content(path: str) -> str:

@@ -15,11 +15,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ..assembly import build_environment
+from ..assembly import build_environment, protocol_of
 from ..dump import TrajectoryDump
 from ..environments.router import Budget, LocalBudget
 from ..prompts import prompt_ids
-from ..protocol import get_protocol
 from ..rewards import Reward
 from ..settings import RoutingSettings, Settings, load_settings
 from ..tokenization import Codec, check_tokenizer
@@ -37,9 +36,9 @@ class Runtime:
         folder = config.actor_rollout_ref.model.get("tokenizer_path") or config.actor_rollout_ref.model.path
         check_tokenizer(tokenizer, folder, mode=self.settings.tokenizer_check)
         self.tokenizer = tokenizer
-        self.codec = Codec(tokenizer, get_protocol(self.settings.protocol))
-        self.settings.limits.check(self.codec)
         self.environment = build_environment(self.settings, budget=shared_budget(config, self.settings.routing))
+        self.codec = Codec(tokenizer, protocol_of(self.settings, self.environment))
+        self.settings.limits.check(self.codec)
         self.prompt_length: int = rollout.prompt_length
         self.max_context_tokens: int = rollout.get("max_model_len") or self.prompt_length + rollout.response_length
         dump = self.settings.dump

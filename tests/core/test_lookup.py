@@ -79,6 +79,9 @@ class Tide:
 class Mute:
     def anwser(self): ...
 
+class Blocking:
+    def answer(self, action, context): ...
+
 def length(answer, golds, per=1): return len(answer) / per
 
 def make(port="x"): return Tide(port)
@@ -120,6 +123,7 @@ def test_a_function_is_itself_where_a_function_is_wanted_and_a_factory_where_an_
         ("{}:Tide", {}, r"missing a required argument: 'port'; it takes"),
         ("{}:Tide", {"port": "Atlantis"}, r"Tide could not be built: LookupError: no such port$"),
         ("{}:Mute", {}, r"is no tool: Mute has no method answer \(did you mean 'anwser'\?\)$"),
+        ("{}:Blocking", {}, r"Blocking\.answer must be asynchronous: async def answer$"),
         ("{}:READY", {"port": "x"}, r"READY is a finished Tide and takes no arguments$"),
         ("{}:PORTS", {}, r"has no 'PORTS'"),
         ("/nowhere/plugs.py:Tide", {}, r"^autocoa\.tools\.t: there is no file /nowhere/plugs\.py$"),

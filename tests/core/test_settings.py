@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from autocoa_plugin import assembly
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.settings import Settings, load_settings
 
@@ -39,7 +38,6 @@ def test_wrong_settings_are_refused_in_one_line_that_names_them(mapping, message
     assert "\n" not in str(caught.value)
 
 
-def test_a_tool_that_nothing_builds_is_refused_and_never_taken_for_search(monkeypatch):
-    monkeypatch.setattr(assembly, "TOOLS", {"calculator": assembly.TOOLS["calculate"]})
-    with pytest.raises(ConfigError, match=r"tools must be among \['calculator'\], got 'calculate' \(did you mean"):
-        assembly.build_environment(Settings(tools=("calculate",)))
+def test_a_tool_that_nothing_builds_is_refused_and_never_taken_for_search():
+    with pytest.raises(ConfigError, match=r"^tools must be one of \[.*'calculate'.*got 'calculator' \(did you mean"):
+        Settings(tools=("calculator",))

@@ -279,14 +279,16 @@ def tape(run: Path) -> Iterator[tuple[Settings, CassetteEnvironment, Codec]]:
     own: Any = OmegaConf.to_container(config.autocoa, resolve=True)
     own = {**own, "routing": {}, "cassette": {**own["cassette"], "mode": "replay", "on_miss": "error"}}
     settings = load_settings(own, max_response_tokens=config.data.max_response_length)
-    environment = build_real(settings)
+    tools = build_real(settings)
+    assert tools is not None
+    environment = tools.parts["search"]
     assert isinstance(environment, CassetteEnvironment)
     yield (
         settings,
         environment,
         Codec(load_tokenizer(json.loads((run / "served.json").read_text())["model"]), TINYWORLD),
     )
-    environment.close()
+    tools.close()
 
 
 def play(tape: tuple[Settings, CassetteEnvironment, Codec], prompt_ids: Sequence[int], turns: list[Any]) -> Trajectory:

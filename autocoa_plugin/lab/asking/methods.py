@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ...errors import ConfigError, nearest
-from ...lookup import is_path, named, published
+from ...lookup import Plug, is_path, named, published
 from ...protocol import PUBLISHED, get_protocol
 from ...settings import RoutingSettings, Settings
 
@@ -33,7 +33,7 @@ class Method:
 
     name: str
     label: str
-    protocol: str
+    protocol: str | Plug
     system_prompt: str | None = None
     shots: str | None = None
     has_tool: bool = True
@@ -53,11 +53,13 @@ METHODS: Mapping[str, Method] = MappingProxyType(
 """Every method by name."""
 
 
-def get_method(name: str) -> Method:
-    """Find a method: one of `METHODS`, `package.module:Name` of one, or a protocol, which is then asked without prompt.
+def get_method(name: str | Method) -> Method:
+    """Find a method: one of `METHODS`, a path to one, or a protocol, which is then asked without prompt.
 
     Raises `ConfigError` naming the nearest one.
     """
+    if isinstance(name, Method):
+        return name
     if name in METHODS:
         return METHODS[name]
     found = named(name, where="method") if is_path(name) else None

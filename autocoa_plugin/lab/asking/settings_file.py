@@ -94,7 +94,7 @@ def read_settings(files: Sequence[Path]) -> SettingsFile:
             given |= content
     where = str(files[-1]) if files else "settings"
     # read before `Settings` checks every key: a method is chosen by the protocol, a tool is merged with options
-    for key, kind, expected in (("protocol", str, "a name"), ("search", Mapping, "a mapping")):
+    for key, kind, expected in (("protocol", (str, Mapping), "a name"), ("search", Mapping, "a mapping")):
         if given.get(key) is not None and not isinstance(given[key], kind):
             raise ConfigError(f"{where}: {key} must be {expected}, got {type(given[key]).__name__} {given[key]!r:.80}")
     return SettingsFile(given, from_mapping(LabSettings, lab, where=f"{where}: lab"), where)

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ...assembly import build_environment
+from ...assembly import build_environment, identity_of, protocol_of
 from ...cassette.header import corpus_identity
 from ...config import from_mapping, to_mapping
 from ...engines.base import Engine
-from ...environments.base import Environment
+from ...environments.tools import Toolbox
 from ...errors import ConfigError
+from ...lookup import Plug
 from ...protocol import get_protocol
 from ...runs.identity import digest, file_fingerprint, flatten, without
 from ...settings import Settings
 from ...tokenization import Codec
-from .methods import Method, apply_method, get_method
+from .methods import METHODS, Method, apply_method, get_method
 from .model import Model
 from .player import Player, SamplingOptions
 from .prompting import Prompting, shot_messages
@@ -40,11 +42,20 @@ class World:
     """
 
     settings: Settings
-    method: str = "autocoa"
+    method: str | Method = "autocoa"
     lab: LabSettings = field(default_factory=LabSettings)
 
     def __post_init__(self) -> None:
         get_method(self.method)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the environment, which belongs to this process."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @cached_property
+    def environment(self) -> Toolbox:
+        """What answers actions, built at the first use; raises `ConfigError` for a tool that cannot be built."""
+        return build_environment(self.settings)
 
     def codec(self, model: Model, tokenizer: Any = None) -> Codec:
         """Spell this world's protocol with a model's tokenizer, or with the one that is given.
@@ -56,17 +67,17 @@ class World:
         if tokenizer is None:
             tokenizer = model.tokenizer()
             self.lab.refuse_tokenizer(tokenizer, model.path)
-        return Codec(tokenizer, get_protocol(self.settings.protocol), end_ids=end_ids)
+        return Codec(tokenizer, protocol_of(self.settings, self.environment), end_ids=end_ids)
 
     def prepare(self, codec: Codec) -> PreparedWorld:
-        """Build the environment that answers actions, and the prompting by a codec of this world's protocol.
+        """Join the environment that answers actions and the prompting, by a codec of this world's protocol.
 
         Raises `ConfigError` for limits or a prompt that the model's tokenizer cannot spell.
         """
         self.settings.limits.check(codec)
         shots = shot_messages(get_method(self.method).shots)
         prompting = Prompting(codec.tokenizer, self.settings.system_prompt, shots)
-        return PreparedWorld(self.settings, codec, prompting, build_environment(self.settings))
+        return PreparedWorld(self.settings, codec, prompting, self.environment)
 
 
 @dataclass(frozen=True)
@@ -76,7 +87,7 @@ class PreparedWorld:
     settings: Settings
     codec: Codec
     prompting: Prompting
-    environment: Environment
+    environment: Toolbox
 
     def player(self, engine: Engine, sampling: SamplingOptions) -> Player:
         """Make the player that answers questions in this world with an engine."""
@@ -94,10 +105,15 @@ class PreparedWorld:
     def identity(self) -> dict[str, dict[str, Any]]:
         """Parts "world", "protocol" and "prompt" of a fingerprint; the world's index must have been built."""
         return {
-            "world": world_identity(self.settings),
-            "protocol": {"name": self.settings.protocol, "digest": digest(asdict(self.codec.protocol))},
+            "world": self._world(),
+            "protocol": {"name": self.codec.protocol.name, "digest": digest(asdict(self.codec.protocol))},
             "prompt": self.prompting.identity(),
         }
+
+    def _world(self) -> dict[str, Any]:
+        # other people's objects by their content, not by where they lie
+        places = [f"{key}*" for key in self.settings.foreign()]
+        return without(world_identity(self.settings), places) | identity_of(self.settings, self.environment)
 
 
 @dataclass(frozen=True)
@@ -123,8 +139,9 @@ def build_world(
     """
     options, file = options or WorldOptions(), file or SettingsFile()
     if method is None:
-        method = "autocoa" if file.lab.methods else get_protocol(file.given.get("protocol") or "autocoa").name
-    name = file.lab.method(method)
+        name = file.lab.method("autocoa") if file.lab.methods else _method_of(file)
+    else:
+        name = file.lab.method(method)
     chosen, given = get_method(name), dict(file.given)
     if options.environment == "none":
         chosen = replace(chosen, has_tool=False)
@@ -138,6 +155,14 @@ def build_world(
     if options.max_actions is not None and chosen.has_tool:
         settings = replace(settings, limits=replace(settings.limits, max_actions=options.max_actions))
     return World(settings, name, file.lab)
+
+
+def _method_of(file: SettingsFile) -> str | Method:
+    """The method of the settings file's protocol: the usual one of that name, or the protocol alone."""
+    spoken = file.given.get("protocol") or "autocoa"
+    plug = from_mapping(Plug, spoken, where=f"{file.where}: protocol") if isinstance(spoken, Mapping) else spoken
+    name = get_protocol(plug).name
+    return name if name in METHODS else Method(name, METHODS["autocoa"].label, plug)
 
 
 def _environment(options: WorldOptions) -> dict[str, Any]:
@@ -211,7 +236,8 @@ def world_identity(settings: Settings) -> dict[str, Any]:
     if environment not in ("real", "cassette"):
         world |= without(flatten(to_mapping(settings.world_model), "world_model."), _UNRELATED)
     if environment == "routed":
-        world |= flatten(to_mapping(settings.routing), "routing.")
+        usual = ("routing.tools",) if settings.routing.tools == ("search",) else ()  # results from before it was a key
+        world |= without(flatten(to_mapping(settings.routing), "routing."), usual)
     return world
 
 

@@ -19,12 +19,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ...assembly import build_real
+from ...assembly import build_real, protocol_of
 from ...engines.base import Sampling
 from ...environments.world_model import build_world_model
 from ...errors import ConfigError
 from ...ledger import LedgerEntry
-from ...protocol import get_protocol
 from ...runs.files import now
 from ...settings import Settings
 from ...tokenization import Codec
@@ -59,16 +58,16 @@ class TrainingScorecard:
         self.settings, self.card_settings = settings, settings.scorecard
         self.folder, self.model, self.max_context_tokens = Path(folder), model, max_context_tokens
         self.spent = LedgerEntry()
-        self._client, self._codec = client, Codec(tokenizer, get_protocol(settings.protocol))
+        self._real, self._world_model = build_real(settings), build_world_model(settings.world_model)
+        if self._real is None:
+            raise ConfigError("scorecard needs the real search tool: set autocoa.search")
+        self._client, self._codec = client, Codec(tokenizer, protocol_of(settings, self._real))
         rows = choose(read_queries(self.card_settings.queries, self._codec.protocol), limit=self.card_settings.limit)
         options = dict(template_options or {})
         self._queries = [
             encode_query(row, self._codec, system_prompt=settings.system_prompt, template_options=options)
             for row in rows
         ]
-        self._real, self._world_model = build_real(settings), build_world_model(settings.world_model)
-        if self._real is None:
-            raise ConfigError("scorecard needs the real search tool: set autocoa.search")
 
     @classmethod
     def of(cls, trainer: Any) -> TrainingScorecard:
@@ -146,13 +145,13 @@ class TrainingScorecard:
     def _card(self, step: int, compared: Sequence[Compared]) -> ScoreCard:
         return ScoreCard(
             model=self.model,
-            protocol=self.settings.protocol,
+            protocol=self._codec.protocol.name,
             sampling={
                 **{name: value for name, value in asdict(self.settings.world_model).items() if name in _SAMPLING},
                 "temperature": self._temperature,
                 "max_observation_tokens": self.settings.limits.max_observation_tokens,
             },
-            real=real_identity(self.settings.search),
+            real=real_identity(self.settings.search, others=self.settings.foreign()),
             queries={**file_identity(self.card_settings.queries), "limit": self.card_settings.limit},
             groups=group_cards(compared),
             spent=self.spent,

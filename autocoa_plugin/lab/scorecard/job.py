@@ -5,7 +5,7 @@ One job serves any number of models.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from ...engines.base import Engine, Sampling
 from ...environments.base import Environment
 from ...errors import ConfigError
 from ...limits import Limits
+from ...lookup import Plug
 from ...protocol import get_protocol
 from ...runs.files import now
 from ...settings import SearchSettings, Settings, WorldModelSettings
@@ -51,7 +52,8 @@ class Job:
     step: int | None = None
     groups: tuple[str, ...] = ()
     limit: int | None = None
-    protocol: str = "autocoa"
+    protocol: str | Plug = "autocoa"
+    tools: tuple[str, ...] | Mapping[str, str | Plug] = ("search",)
     system_prompt: str | None = None
     search: SearchSettings | None = None
     max_observation_tokens: int = Limits().max_observation_tokens
@@ -65,7 +67,7 @@ class Job:
         if self.dump is None:
             if self.queries_file is None:
                 raise ConfigError("scorecard needs --queries FILE, --from-dump FOLDER or --settings with lab.queries")
-            if self.search is None:
+            if self.settings is None:
                 raise ConfigError("the real answers need --corpus FILE, --search-url URL, --web or --settings FILE")
             choose(read_queries(self.queries_file, protocol), self.groups, self.limit)
 
@@ -76,11 +78,26 @@ class Job:
         rows = choose(read_queries(str(self.queries_file), codec.protocol), self.groups, self.limit)
         return [encode_query(each, codec, system_prompt=self.system_prompt) for each in rows]
 
+    @property
+    def settings(self) -> Settings | None:
+        """Settings of the real tools; None where nobody answers but the dump."""
+        if self.search is None and self.tools == ("search",):
+            return None
+        return Settings(protocol=self.protocol, tools=self.tools, search=self.search)
+
     def build_real(self) -> Environment | None:
-        """Build the real search tool; None when the dump's own observations are the real ones."""
+        """Build the real tools; None when the dump's own observations are the real ones."""
         from ...assembly import build_real
 
-        return None if self.search is None else build_real(Settings(protocol=self.protocol, search=self.search))
+        return None if self.settings is None else build_real(self.settings)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What a settings file says of the protocol and the tools."""
+
+    protocol: str | Plug = Job.protocol
+    tools: tuple[str, ...] | Mapping[str, str | Plug] = Job.tools
 
 
 def job_of(file: SettingsFile, options: SearchOptions | None = None, **values: Any) -> Job:
@@ -89,9 +106,12 @@ def job_of(file: SettingsFile, options: SearchOptions | None = None, **values: A
     `values` are fields of `Job`; those that are not None win. Raises `ConfigError`.
     """
     limits = from_mapping(Limits, file.given.get("limits") or {}, where=f"{file.where}: limits")
+    named = {key: file.given[key] for key in ("protocol", "tools") if key in file.given}
+    given = from_mapping(_Named, named, where=file.where)
     job = Job(
         queries_file=file.lab.queries,
-        protocol=str(file.given.get("protocol", Job.protocol)),
+        protocol=given.protocol,
+        tools=given.tools,
         system_prompt=file.given.get("system_prompt"),
         search=(options or SearchOptions()).settings(file),
         max_observation_tokens=limits.max_observation_tokens,
@@ -174,14 +194,14 @@ def _card(model: Model, job: Job, compared: Sequence[Compared], scorer: Scorer |
     )
     return ScoreCard(
         model=model.path,
-        protocol=job.protocol,
+        protocol=get_protocol(job.protocol).name,
         sampling={
             "temperature": job.sampling.temperature,
             "max_observation_tokens": job.max_observation_tokens,
             "author": "self",
             "server": model.server,
         },
-        real=real_identity(job.search, job.dump),
+        real=real_identity(job.search, job.dump, job.settings.foreign() if job.settings else None),
         queries={**queries, "limit": job.limit},
         groups=group_cards(compared),
         spent=total_spent(compared),

@@ -16,7 +16,7 @@ from ...cassette.header import corpus_identity
 from ...errors import DataError
 from ...ledger import LedgerEntry
 from ...runs.files import write_json
-from ...runs.identity import file_sha256
+from ...runs.identity import file_sha256, flatten
 from ...settings import SearchSettings
 from ...trajectory import CALLS
 
@@ -122,11 +122,16 @@ def _group(row: Mapping[str, Any]) -> GroupCard:
 # --------------------------------- what a card was measured with, so that two can be known to answer the same questions
 
 
-def real_identity(search: SearchSettings | None, dump: str | None = None) -> dict[str, Any]:
+def real_identity(
+    search: SearchSettings | None, dump: str | None = None, others: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Name the real tool: backend, top_k, and the SHA-256 of the indexed corpus or the server's URL.
 
-    Without search settings the observations recorded in `dump` are the real ones.
+    `others` identifies tools beside search (`Settings.foreign`). Without search settings the observations recorded in
+    `dump` are the real ones.
     """
+    if others:
+        return {**(real_identity(search, dump) if search else {"backend": "tools"}), "tools": flatten(others)}
     if search is None:
         return {"backend": "recorded", "dump": dump}
     corpus = corpus_identity(search)

@@ -383,9 +383,9 @@ def record(path, protocol="tinyworld", corpus="corpus.jsonl"):
         search=SearchSettings(corpus=str(corpus), top_k=1),
         cassette=CassetteSettings(path=str(path)),
     )
-    tape = build_real(settings)
-    assert isinstance(tape, CassetteEnvironment)
-    tape.close()
+    tools = build_real(settings)
+    assert tools is not None and isinstance(tools.parts["search"], CassetteEnvironment)
+    tools.close()
 
 
 def test_a_replay_needs_its_tape_and_not_the_search_tool(files, tmp_path):

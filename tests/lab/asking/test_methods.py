@@ -103,7 +103,7 @@ def test_a_method_sets_protocol_and_prompt_and_leaves_the_budgets_alone(method):
         assert settings.limits == LIMITS and settings.search == SEARCH and settings.tools == ("search",)
     else:
         assert settings.limits == replace(LIMITS, max_actions=0)
-        assert (settings.tools, settings.search, settings.needs_search) == ((), None, True)
+        assert (settings.tools, settings.search, settings.needs_search) == ((), None, False)
 
 
 def test_a_method_without_tool_needs_no_search_settings_and_forgets_who_would_have_answered():
