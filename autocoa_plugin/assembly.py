@@ -33,7 +33,7 @@ def build_environment(settings: Settings, *, budget: Budget | None = None) -> To
     Raises `ConfigError` for a tool that cannot be built.
     """
     real = _real_tools(settings)
-    return Toolbox({name: _routed(name, real.get(name), settings, budget) for name in settings.tools})
+    return Toolbox({name: _routed(name, real.get(name), settings, budget) for name in settings.toolbox})
 
 
 def protocol_of(settings: Settings, environment: Environment) -> Protocol:
@@ -65,7 +65,7 @@ def build_real(settings: Settings) -> Toolbox | None:
 
 
 def _real_tools(settings: Settings) -> dict[str, Environment]:
-    tools = {name: tool for name in settings.tools if (tool := _tool(name, settings)) is not None}
+    tools = {name: tool for name in settings.toolbox if (tool := _tool(name, settings)) is not None}
     if settings.cassette is None:
         return tools
     from .environments.cassette import build_cassette

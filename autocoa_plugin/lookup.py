@@ -20,6 +20,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -241,6 +242,14 @@ def check_arguments(
             signature.bind(**arguments)
         except TypeError as error:
             raise ConfigError(f"{where}: {error}; it takes {known}") from error
+
+
+_FILE = re.compile(r"[^\s'\",:{}\[\]=]+\.py(?=:[A-Za-z_])")
+
+
+def files_named(text: str) -> list[Path]:
+    """Find the files that a spelled setting names as `path/file.py:Name`, in order, as far as they exist."""
+    return [path for each in dict.fromkeys(_FILE.findall(text)) if (path := Path(each).expanduser()).is_file()]
 
 
 def source_fingerprint(path: str, *, where: str) -> str:

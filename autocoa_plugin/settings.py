@@ -29,6 +29,7 @@ from .rewards import RewardConfig
 Name = Literal["real", "world_model"]
 """The two environments of a routed tool."""
 
+Tools = tuple[str | Mapping[str, str | Plug], ...] | Mapping[str, str | Plug]
 TOOLS = Socket("autocoa.tools", "a tool", methods=("answer",), takes="either")
 AUTHORS = Socket("autocoa.authors", "a world-model author", methods=("imagine",))
 ROUTING_POLICIES = Socket("autocoa.routing_policies", "a routing policy", methods=("choose",))
@@ -319,8 +320,9 @@ class ScorecardSettings:
 class Settings:
     """All settings of a recipe's key `autocoa:`.
 
-    `protocol` is a preset, one that a package publishes, or yours. `tools` names the tools that are provided, or maps
-    each name to what answers it: ours, or yours (`environments.base.Environment`, or a plain function).
+    `protocol` is a preset, one that a package publishes, or yours. `tools` names the tools that are provided; where one
+    is yours (`environments.base.Environment`, or a plain function), a mapping of its name to it stands in the list,
+    or in place of the list: `[calculate, {tide: tool.py:tide}]`.
     `tokenizer_check` says what happens when the loaded tokenizer disagrees with the model's tokenizer.json.
     `system_prompt` names a prompt of `prompts.py` put before conversations that have no system message.
     `poll_interval_s` is how often the trainer asks for finished rollouts. `routing` chooses between a tool and
@@ -333,7 +335,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     reward: RewardConfig = field(default_factory=RewardConfig)
     search: SearchSettings | None = None
-    tools: tuple[str, ...] | Mapping[str, str | Plug] = ("search",)
+    tools: Tools = ("search",)
     dump: DumpSettings = field(default_factory=DumpSettings)
     system_prompt: str | None = None
     tokenizer_check: Literal["error", "warn", "off"] = "error"
@@ -353,7 +355,7 @@ class Settings:
                 raise ConfigError(
                     f"tools must give {name!r} a name, the one that the policy writes: tools: {{NAME: {name}}}"
                 )
-            if own(plug, TOOL_NAMES, TOOLS, f"tools.{name}" if isinstance(self.tools, Mapping) else "tools") == name:
+            if own(plug, TOOL_NAMES, TOOLS, "tools" if plug == Plug(name) else f"tools.{name}") == name:
                 protocol.with_tools([ToolSpec(name)])  # other tools say only when they are built what they are
         if self.search is None and self.needs_search:
             raise ConfigError("search is required when tools include 'search'")
@@ -363,10 +365,10 @@ class Settings:
 
     @property
     def toolbox(self) -> dict[str, Plug]:
-        """What answers each entry of `tools`."""
-        if isinstance(self.tools, Mapping):
-            return {name: Plug.of(value) for name, value in self.tools.items()}
-        return {name: Plug(name) for name in self.tools}
+        """What answers each tool, by its name, in the order of `tools`."""
+        entries = [self.tools] if isinstance(self.tools, Mapping) else self.tools
+        named = [{each: each} if isinstance(each, str) else each for each in entries]
+        return {name: Plug.of(value) for entry in named for name, value in entry.items()}
 
     @property
     def needs_search(self) -> bool:
@@ -395,9 +397,10 @@ class Settings:
         }
 
     def _check_routing(self) -> None:
-        if self.routing != RoutingSettings() and self.tools and not set(self.routing.tools) & set(self.tools):
+        tools = list(self.toolbox)
+        if self.routing != RoutingSettings() and tools and not set(self.routing.tools) & set(tools):
             raise ConfigError(
-                f"routing.tools={list(self.routing.tools)} are none of the tools {list(self.tools)}: name those that "
+                f"routing.tools={list(self.routing.tools)} are none of the tools {tools}: name those that "
                 "routing is for"
             )
 

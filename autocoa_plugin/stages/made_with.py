@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..lookup import files_named
 from ..runs.files import read_json, write_json
 from ..runs.folder import check_same
 from ..runs.identity import decisive, file_fingerprint, model_fingerprint
@@ -43,6 +44,8 @@ def describe_run(run: StageRun) -> dict[str, Any]:
     for file in recipe_files(run.stage, run.plan.hardware, run.plan.setting):
         settings = decisive(read_recipe(file), but=("defaults",))
         described.update({f"{file}: {key}": value for key, value in settings.items()})
+    for text in run.overrides:  # other people's tools, rewards, ...: verl's own guard knows those of packages as well
+        described.update({f"content of {file}": file_content(file) for file in files_named(text)})
     overrides = {key_of(text): text.partition("=")[2] or "deleted" for text in run.overrides}
     paths = [wanted.key for wanted in run.stage.data]
     return described | {f"override {key}": value for key, value in decisive(overrides, but=paths).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autocoa_plugin.errors import ConfigError
-from autocoa_plugin.lookup import Plug, Socket, described, is_path, named, published
+from autocoa_plugin.lookup import Plug, Socket, described, files_named, is_path, named, published
 from autocoa_plugin.protocol import REACT, get_protocol
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 
@@ -176,3 +176,9 @@ def test_the_identity_of_a_plug_is_its_content_and_not_its_place(tmp_path):
     assert found[0] == found[1] != found[2]
     assert found[0]["use"] == "plug.py:X" and found[0]["arguments.k"] == 1
     assert TOOLS.identity("search", where="x") == {"use": "search"}
+
+
+def test_the_files_that_a_spelled_setting_names_are_found(tmp_path):
+    (tmp_path / "tool.py").write_text("x = 1", encoding="utf-8")
+    text = f"autocoa.tools=[calculate,{{tide: {{use: '{tmp_path}/tool.py:tide'}}}}] a.py:X {tmp_path}/tool.py"
+    assert files_named(text) == [tmp_path / "tool.py"]

@@ -98,5 +98,5 @@ def _check_explicit(settings: Settings, method: Method, explicit: Collection[str
         raise ConfigError(f"method {method.name!r} acts, but tools is empty: name a tool or choose a model_only method")
     if not method.has_tool and "tools" in explicit and settings.tools:
         raise ConfigError(
-            f"method {method.name!r} has no tool, but tools={list(settings.tools)} were asked for: leave them out"
+            f"method {method.name!r} has no tool, but tools={list(settings.toolbox)} were asked for: leave them out"
         )

@@ -178,7 +178,9 @@ def _environment(options: WorldOptions) -> dict[str, Any]:
 def _check_search(mapping: Mapping[str, Any], method: Method) -> None:
     """Say in the words of the command what `Settings` would say in those of a recipe."""
     is_asked = method.has_tool and not mapping.get("routing") and not mapping.get("cassette")
-    if is_asked and "search" in mapping.get("tools", ("search",)) and not mapping.get("search"):
+    tools = mapping.get("tools", ("search",))
+    searches = tools.get("search") == "search" if isinstance(tools, Mapping) else "search" in tools
+    if is_asked and searches and not mapping.get("search"):
         raise ConfigError(
             f"method {method.name!r} searches, and nobody answers: give --corpus FILE, --search-url URL, --web, "
             "--environment world_model, or --method model_only"
@@ -226,7 +228,7 @@ def world_identity(settings: Settings) -> dict[str, Any]:
     world: dict[str, Any] = {"environment": environment, **flatten(to_mapping(settings.limits), "limits.")}
     if environment == "none":
         return world
-    world["tools"] = list(settings.tools)
+    world["tools"] = list(settings.toolbox)
     if settings.search is not None and environment != "world_model":
         world |= {"backend": settings.search.backend, "top_k": settings.search.top_k} | _corpus(settings)
     if settings.cassette is not None and settings.cassette.mode != "record":

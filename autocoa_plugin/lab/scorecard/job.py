@@ -5,7 +5,7 @@ One job serves any number of models.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from ...limits import Limits
 from ...lookup import Plug
 from ...protocol import get_protocol
 from ...runs.files import now
-from ...settings import SearchSettings, Settings, WorldModelSettings
+from ...settings import SearchSettings, Settings, Tools, WorldModelSettings
 from ...tokenization import Codec
 from ..asking.model import Model, open_engine
 from ..asking.settings_file import SearchOptions, SettingsFile
@@ -53,7 +53,7 @@ class Job:
     groups: tuple[str, ...] = ()
     limit: int | None = None
     protocol: str | Plug = "autocoa"
-    tools: tuple[str, ...] | Mapping[str, str | Plug] = ("search",)
+    tools: Tools = ("search",)
     system_prompt: str | None = None
     search: SearchSettings | None = None
     max_observation_tokens: int = Limits().max_observation_tokens
@@ -97,7 +97,7 @@ class _Named:
     """What a settings file says of the protocol and the tools."""
 
     protocol: str | Plug = Job.protocol
-    tools: tuple[str, ...] | Mapping[str, str | Plug] = Job.tools
+    tools: Tools = Job.tools
 
 
 def job_of(file: SettingsFile, options: SearchOptions | None = None, **values: Any) -> Job:

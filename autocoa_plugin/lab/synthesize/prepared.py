@@ -59,7 +59,7 @@ class Ways:
             codec=self.codec,
             cot=_way(self.cot),
             coa=_way(self.coa),
-            tool=self.codec.protocol.tool(next(iter(settings.tools))),
+            tool=self.codec.protocol.tool(next(iter(settings.toolbox))),
             sampling=sampling.sampling(),
             reward=settings.reward,
             prices=prices,

@@ -10,7 +10,7 @@ from fakes import REGISTRY, make_inputs, make_plan
 
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.stages.cli import add_parser
-from autocoa_plugin.stages.made_with import quote, stage_command, stage_environment
+from autocoa_plugin.stages.made_with import describe_run, quote, stage_command, stage_environment
 from autocoa_plugin.stages.plan import plan_runs
 from autocoa_plugin.stages.registry import STAGES, recipe_files, recipe_value
 
@@ -282,3 +282,13 @@ def test_a_dry_run_prints_the_commands_and_writes_nothing(folder, capsys):
     # a shell gives the last word back as one argument
     assert shlex.split(second)[-1] == "trainer.experiment_name='a b'"
     assert not (folder / "out").exists()
+
+
+def test_a_stage_is_made_with_the_content_of_the_files_that_its_overrides_name(folder):
+    tool = folder / "tool.py"
+    tool.write_text("tide = 1", encoding="utf-8")
+    options = {"overrides": (f"two:autocoa.tools=[{{tide: '{tool}:tide'}}]",)}
+    before = describe_run(runs_of(folder, "two", **options)[0])
+    tool.write_text("tide = 20", encoding="utf-8")
+    after = describe_run(runs_of(folder, "two", **options)[0])
+    assert {key for key in before if before[key] != after[key]} == {f"content of {tool}"}
