@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections import Counter
 from pathlib import Path
 
@@ -18,56 +17,29 @@ pytest.importorskip("verl", reason="needs the extra verl")
 pytest.importorskip("vllm", reason="needs the extra cpu")
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from rl_launch import rl_command
+from rl_launch import launch, rl_command
+from trained import SHORT_STEPS, STAGES, Trained
 
 from autocoa_plugin.answers import exact_match
 from autocoa_plugin.dump import read_dump
 from autocoa_plugin.runs.identity import model_fingerprint
 from autocoa_plugin.runs.process import read_steps
-from autocoa_plugin.stages.plan import StagePlan
-from autocoa_plugin.stages.run import run_stages
-from autocoa_plugin.tinyworld.base_model import BuildConfig
-from autocoa_plugin.tinyworld.pairs import PairSet
-from autocoa_plugin.tinyworld.stage_config import StageConfig, TrajectorySet, clean
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
-from autocoa_plugin.tinyworld.world_files import Files, build
 from autocoa_plugin.trajectory import Role
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 STEPS, PROMPTS, SAMPLES = 2, 4, 4
 
-STAGES = ("sft1", "sft2", "sft3")
-# stage 2 teaches the policy to search, which is what GRPO's rollouts are looked at for; the others need a few steps
-DATA = StageConfig(
-    cot=TrajectorySet(200, clean(0.5, 0.4, 0.1)),
-    coa=TrajectorySet(1000, clean(0.4, 0.4, 0.2)),
-    coa_stage3=TrajectorySet(200, clean(0.6, 0.3, 0.1)),
-    pairs=PairSet(count=160),
-    replay=400,
-)
-SHORT_STEPS = 10
-SHORT = (
-    f"sft1:trainer.total_training_steps={SHORT_STEPS}",
-    f"sft3:trainer.total_training_steps={SHORT_STEPS}",
-    "sft3:optim.lr=3e-4",  # so few steps at tinyworld's 2e-3 would undo what stage 2 taught
-)
 PREFIX = "contrastive/"
 MEASURES = {"loss", "chosen_logp", "rejected_logp", "margin", "pair_accuracy", "replay_loss", "displacement"}
 
 
-def launch(command: list[str], log: Path, **env: str) -> None:
-    print(f"\n{' '.join(command[1:4])} ... log: {log}", flush=True)
-    with log.open("w", encoding="utf-8") as output:
-        status = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **env}).returncode
-    assert status == 0, log.read_text(encoding="utf-8", errors="replace")[-6000:]
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one run: world/, stages/, rl/trajectories/, metrics.jsonl, witness/."""
     folder = tmp_path_factory.mktemp("grpo")
-    world = build(folder / "world", BuildConfig(seed=5, stages=DATA))
-    model = train_stages(world, folder / "stages")
+    (folder / "world").symlink_to(trained.world.folder)
+    (folder / "stages").symlink_to(trained.stages)
     (folder / "witness").mkdir()
     small = (
         f"data.train_batch_size={PROMPTS}",
@@ -78,30 +50,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data.val_max_samples=16",
     )
     launch(
-        rl_command(model, folder / "rl", seed=5, steps=STEPS, extra=small),
+        rl_command(trained.model, folder / "rl", seed=5, steps=STEPS, extra=small),
         folder / "rl.log",
-        AUTOCOA_TINYWORLD=str(world.folder),
+        AUTOCOA_TINYWORLD=str(trained.world.folder),
         AUTOCOA_WITNESS=str(folder / "witness"),
         VERL_USE_EXTERNAL_MODULES="witness",
         PYTHONPATH=os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])),
         VERL_FILE_LOGGER_PATH=str(folder / "metrics.jsonl"),
     )
     return folder
-
-
-def train_stages(world: Files, folder: Path) -> Path:
-    """The Hugging Face checkpoint that the last stage wrote."""
-    plan = StagePlan(
-        folder=folder,
-        model=world.base,
-        stages=STAGES,
-        data=world.folder,
-        hardware="cpu",
-        setting="tinyworld",
-        seed=5,
-        overrides=SHORT,
-    )
-    return run_stages(plan, report=lambda line: print(line, flush=True))[-1].checkpoint
 
 
 def seen(run: Path, kind: str) -> list[dict]:
