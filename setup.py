@@ -100,8 +100,9 @@ setup(
         RECIPES: ["*.yaml", "**/*.yaml"],
     },
     # retrieval and engines.openai_server: aiohttp (3.11: a session's proxy); retrieval: filelock, tantivy;
-    # synthesis: aiolimiter (pure Python, needs nothing itself); tables and progress: rich
-    install_requires=["aiohttp>=3.11", "aiolimiter", "filelock", "rich", "tantivy"],
+    # synthesis: aiolimiter (pure Python, needs nothing itself); tables and progress: rich; tool_calls: jsonschema (pure
+    # Python; 4.18: a schema's references are looked up in a registry, not on the network)
+    install_requires=["aiohttp>=3.11", "aiolimiter", "filelock", "jsonschema>=4.18", "rich", "tantivy"],
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": ["autocoa = autocoa_plugin.cli:main"],

@@ -252,7 +252,8 @@ def _check_observation(begun: Sequence[Segment], codec: Codec) -> None:
     # the whole last run: an imagined observation has its closing tag in a segment of its own
     runs = groupby(reversed(begun), key=lambda segment: segment.role)
     text = "".join(reversed([segment.text for segment in next(runs)[1]]))
-    if not any(tool.observation.close in text for tool in codec.protocol.tools):
+    is_notice = codec.protocol.invalid_turn and text == codec.protocol.invalid_turn
+    if not is_notice and not any(tool.observation.close in text for tool in codec.protocol.spelled_tools):
         raise _refusal(begun, "ends inside an observation")
 
 

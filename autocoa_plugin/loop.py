@@ -2,7 +2,7 @@
 
     sample a turn ──> closed action ────> ask the environment ──> append the observation ──> next turn
           │──────> invented observation ─> say so, close it ───────────────────────────────> next turn
-          │──────> end of sequence ──────> ANSWERED or NO_ANSWER
+          │──────> end of sequence ──────> ANSWERED or NO_ANSWER, or the protocol's notice and a new turn
           └──────> a limit ──────────────> append the answer's opening, let the policy complete it
 
 Limits are checked in this order: actions, tokens per turn, tokens per observation, response length less the reserve
@@ -136,12 +136,18 @@ class _Rollout:
         # before the action: behind the opening tag the policy speaks as the tool
         if invented:
             return self._step(invented) or self._answer_invented(invented)
+        if action and action.defect is Defect.MALFORMED and self.codec.protocol.invalid_turn:
+            return self._try_again(StopReason.MAX_ACTIONS)
         if action:
             tool = self.codec.protocol.tool(action.tool)
             return self._step(tool) or await self._act(action, tool)
         if unclosed is not None:
             self.builder.counts.unclosed_actions += 1
-        return self._ended(generation, cap, room)
+        reason = self._ended(generation, cap, room)
+        # a response that is used up is no choice of the policy, and nothing could follow
+        if reason in (StopReason.ANSWERED, StopReason.MAX_RESPONSE_TOKENS) or not self.codec.protocol.invalid_turn:
+            return reason
+        return self._try_again(reason)
 
     def _invented(self, text: str, action: Action | None) -> Tool | None:
         # Where no environment asks for the stop, an opened observation is ordinary text. What comes first in the text
@@ -179,6 +185,18 @@ class _Rollout:
         # a closed answer tag is a stop string, so the turn ended there; prose may still follow a closed box
         protocol = self.codec.protocol
         return protocol.answer_kind == "tag" and not protocol.answer_is_open(self.builder.answer_run())
+
+    def _try_again(self, reason: StopReason) -> StopReason | None:
+        """Tell the policy that its turn was invalid, as an action; end with `reason` where no action is left for it."""
+        counts, notice = self.builder.counts, self.codec.invalid_turn()
+        # its sentences are not cut, and a turn must follow them (invariant 7)
+        if counts.actions >= self.limits.max_actions or len(notice.ids) >= self._room() or self._seconds_left() <= 0:
+            return reason
+        counts.actions += 1
+        counts.malformed_actions += 1
+        call = self._record(self.codec.protocol.tools[0].name, "", _notice(notice.text))
+        self.builder.add_injected(notice, Role.OBSERVATION, Source.ENVIRONMENT, call)
+        return None
 
     async def _act(self, action: Action, tool: Tool) -> StopReason | None:
         observation = self._refuse(action) or await self._ask(action)

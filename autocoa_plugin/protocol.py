@@ -2,77 +2,24 @@
 
     autocoa    <think> .. <begin_search> q </end_search>  <search_result> .. </search_result>  .. </think> .. \\boxed{a}
     search_r1  <think> .. </think> <search> q </search>  <information> .. </information> .. <answer> a </answer>
+    hermes     <think> .. </think> <tool_call> {"name": .., "arguments": ..} </tool_call>  <tool_response> .. \\boxed{a}
 
 A protocol is data; recipes name one of the presets at the end of this file. Everything here works on text: which token
-a tag ends in is found in `tokenization.py`.
+a tag ends in is found in `tokenization.py`; what a call in JSON must say, in `tool_calls.py`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from itertools import permutations
 from typing import Any, Literal
 
 from .answers import extract_boxed, extract_tagged, has_open_box, has_open_tag
 from .errors import ConfigError, ProtocolError, nearest
-from .lookup import is_path, named, published
-
-
-@dataclass(frozen=True)
-class TagPair:
-    """An opening and a closing tag."""
-
-    open: str
-    close: str
-
-
-@dataclass(frozen=True)
-class ToolSpec:
-    """What a policy must know of a tool: its name, one or two sentences, and the JSON schema of its parameters."""
-
-    name: str
-    description: str = ""
-    schema: Mapping[str, Any] = field(default_factory=lambda: dict(ONE_TEXT))
-
-
-ONE_TEXT: Mapping[str, Any] = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
-"""Schema of a tool that takes one text."""
-
-
-@dataclass(frozen=True)
-class Tool:
-    """Tags of one tool: the policy writes parameters between `action`, the answer stands between `observation`."""
-
-    name: str
-    action: TagPair
-    observation: TagPair
-
-
-class Defect(StrEnum):
-    """Fault of an action that was closed and cannot be executed."""
-
-    MALFORMED = "malformed"  # closed without an opening tag of the same tool before it
-    EMPTY = "empty"  # nothing but white space between the tags
-
-
-@dataclass(frozen=True)
-class Action:
-    """One closed tool call inside the text of a turn.
-
-    `start` and `end` are character offsets: `text[start:end]` is the call with its tags. `arguments` are those of a
-    JSON call, by name.
-    """
-
-    tool: str
-    parameters: str
-    start: int
-    end: int
-    defect: Defect | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+from .lookup import Plug, Socket
+from .tool_calls import Action, Defect, TagPair, Tool, ToolSpec, read_arguments, read_call
 
 
 @dataclass(frozen=True)
@@ -95,6 +42,10 @@ class Protocol:
 
     `answer_kind` "boxed" reads `\\boxed{...}` with balanced braces, "tag" reads the text between the answer tags.
     `document` spells one retrieved document with the fields {rank}, {title}, {text}.
+    `call_format` "json": all tools share their tags, and the call between them says which tool is meant.
+    `body_before` and `body_after` stand between an observation's tags and its body, which is trimmed where both are "".
+    `invalid_turn` is shown, as it is, to a policy whose turn ended without a call and without an answer; "": such a
+    turn ends the rollout. `tool_tags` are the tags of action and observation, with {name}, of tools that are added.
     Raises `ProtocolError` when two tags could be mistaken for one another.
     """
 
@@ -111,10 +62,27 @@ class Protocol:
     forced_answer_in_thought: str = ""  # injected when a limit ends an open thought
     forced_answer: str = ""  # injected when the thought is closed already
     notices: Notices = field(default_factory=Notices)
+    call_format: Literal["tags", "json"] = "tags"
+    body_before: str = " "
+    body_after: str = " "
+    invalid_turn: str = ""
+    tool_tags: tuple[TagPair, TagPair] | None = None
 
     def __post_init__(self) -> None:
         if not self.tools:
             raise ProtocolError(f"protocol {self.name!r} has no tool")
+        names = [tool.name for tool in self.tools]
+        for name in names:
+            if names.count(name) > 1:
+                raise ProtocolError(f"protocol {self.name!r} has two tools of the name {name!r}")
+        if self.call_format == "json":
+            first = self.tools[0]
+            for tool in self.tools:
+                if (tool.action, tool.observation) != (first.action, first.observation):
+                    raise ProtocolError(
+                        f"protocol {self.name!r} calls tools in JSON, so they share their tags: those of {tool.name!r} "
+                        f"differ from those of {first.name!r}"
+                    )
         tags = self.tags()
         for tag in tags:
             if not tag.strip():
@@ -123,9 +91,14 @@ class Protocol:
             if first in second:
                 raise ProtocolError(f"protocol {self.name!r}: tag {first!r} is contained in tag {second!r}")
 
+    @property
+    def spelled_tools(self) -> tuple[Tool, ...]:
+        """The tools whose tags differ: all of them, or, where calls are in JSON, the first one for all."""
+        return self.tools if self.call_format == "tags" else self.tools[:1]
+
     def tags(self) -> tuple[str, ...]:
-        """All tags, except a boxed answer's closing brace, which is ordinary text elsewhere."""
-        pairs = [pair for tool in self.tools for pair in (tool.action, tool.observation)]
+        """All tags, each once, except a boxed answer's closing brace, which is ordinary text elsewhere."""
+        pairs = [pair for tool in self.spelled_tools for pair in (tool.action, tool.observation)]
         pairs += [self.thought] if self.thought else []
         answer = [self.answer.open] if self.answer_kind == "boxed" else [self.answer.open, self.answer.close]
         return tuple(tag for pair in pairs for tag in (pair.open, pair.close)) + tuple(answer)
@@ -139,55 +112,108 @@ class Protocol:
         raise ProtocolError(f"protocol {self.name!r} has no tool {name!r}{nearest(name, known)}; it has {known}")
 
     def with_tools(self, specs: Iterable[ToolSpec]) -> Protocol:
-        """Return this protocol for the tools that are provided; raises `ProtocolError` for one without tags."""
+        """Make tools known: exactly these where calls are in JSON (none: no change), else these beside the others.
+
+        A tool that is there keeps its tags; one that is not gets those of `tool_tags`. Raises `ProtocolError` for a
+        tool without tags, for a name that occurs twice and for a schema that cannot be used (`ToolSpec.check`).
+        """
+        given: dict[str, ToolSpec] = {}
         for spec in specs:
-            self.tool(spec.name)
-        return self
+            spec.check()
+            if given.setdefault(spec.name, spec) is not spec:
+                raise ProtocolError(f"two tools have the name {spec.name!r}: a policy could not tell them apart")
+        if self.call_format == "json":
+            first = self.tools[0]
+            shared = tuple(Tool(name, first.action, first.observation, spec) for name, spec in given.items())
+            return replace(self, tools=shared or self.tools)
+        tools = [replace(tool, spec=given.pop(tool.name, tool.spec)) for tool in self.tools]
+        return replace(self, tools=(*tools, *map(self._with_tags, given.values())))
+
+    def _with_tags(self, spec: ToolSpec) -> Tool:
+        if self.tool_tags is None:
+            raise ProtocolError(
+                f"protocol {self.name!r} has no tags for tool {spec.name!r}: take one that calls tools in JSON "
+                "('hermes'), or give the protocol tool_tags"
+            )
+        action, observation = (
+            TagPair(pair.open.replace("{name}", spec.name), pair.close.replace("{name}", spec.name))
+            for pair in self.tool_tags
+        )
+        return Tool(spec.name, action, observation, spec)
+
+    def template_tools(self) -> list[dict[str, Any]]:
+        """Spell the tools for `apply_chat_template(tools=...)`, in OpenAI's form."""
+        return [(tool.spec or ToolSpec(tool.name)).template() for tool in self.tools]
+
+    def identity(self) -> dict[str, Any]:
+        """Say all that the protocol spells, JSON-ready; equal for a protocol that an earlier version has spelled."""
+        # what came later is left out where it changes nothing, or every run of before would be another one's;
+        # `tool_tags` say nothing that the tools do not
+        later = {"call_format": "tags", "body_before": " ", "body_after": " ", "invalid_turn": ""}
+        spelled = {name: value for name, value in asdict(self).items() if (name, value) not in later.items()}
+        del spelled["tool_tags"]
+        tools = ({name: value for name, value in tool.items() if value is not None} for tool in spelled["tools"])
+        return {**spelled, "tools": tuple(tools)}
 
     def stop_strings(self, *, stop_at_observation: bool) -> tuple[str, ...]:
         """Stop strings of a turn: every closing action tag, a closed answer tag, and an opened observation if asked."""
-        stops = [tool.action.close for tool in self.tools]
+        stops = [tool.action.close for tool in self.spelled_tools]
         if self.answer_kind == "tag":
             stops.append(self.answer.close)
         if stop_at_observation:
-            stops += [tool.observation.open for tool in self.tools]
+            stops += [tool.observation.open for tool in self.spelled_tools]
         return tuple(stops)
 
     def find_action(self, text: str) -> Action | None:
         """Find the first closed action in a turn; of nested openings the innermost counts."""
-        ends = [(text.find(tool.action.close), tool) for tool in self.tools]
+        ends = [(text.find(tool.action.close), tool) for tool in self.spelled_tools]
         ends = [(end, tool) for end, tool in ends if end >= 0]
         if not ends:
             return None
         close, tool = min(ends, key=lambda pair: pair[0])
         end, start = close + len(tool.action.close), text.rfind(tool.action.open, 0, close)
-        other = max(text.rfind(each.action.open, 0, close) for each in self.tools)
+        other = max(text.rfind(each.action.open, 0, close) for each in self.spelled_tools)
         if start < 0 or other > start:  # never opened, or the last opening belongs to another tool
             return Action(tool.name, "", other if other >= 0 else close, end, Defect.MALFORMED)
-        parameters = text[start + len(tool.action.open) : close].strip()
-        return Action(tool.name, parameters, start, end, None if parameters else Defect.EMPTY)
+        return self._action(tool, text[start + len(tool.action.open) : close].strip(), start, end)
+
+    def _action(self, tool: Tool, body: str, start: int, end: int) -> Action:
+        is_text = self.call_format == "tags" and (tool.spec is None or tool.spec.text_name is not None)
+        if is_text or not body:
+            return Action(tool.name, body, start, end, None if body else Defect.EMPTY)
+        if self.call_format == "json":
+            call = read_call(body, {each.name: each.spec or ToolSpec(each.name) for each in self.tools})
+        else:
+            call = read_arguments(body, tool.spec or ToolSpec(tool.name))
+        if isinstance(call, Defect):
+            return Action(tool.name, "", start, end, call)
+        return Action(call.tool, call.parameters, start, end, arguments=call.arguments)
 
     def find_open_action(self, text: str) -> int | None:
         """Character offset of an action that was opened and not closed before the end of the text."""
-        opened = max(text.rfind(tool.action.open) for tool in self.tools)
-        closed = max(text.rfind(tool.action.close) for tool in self.tools)
+        opened = max(text.rfind(tool.action.open) for tool in self.spelled_tools)
+        closed = max(text.rfind(tool.action.close) for tool in self.spelled_tools)
         return opened if opened > closed else None
 
     def find_invented_observation(self, text: str) -> tuple[int, Tool] | None:
         """Find an observation that the policy opened itself: (offset after the tag, tool), or None."""
-        found = [(text.find(tool.observation.open), tool) for tool in self.tools]
+        found = [(text.find(tool.observation.open), tool) for tool in self.spelled_tools]
         found = [(start + len(tool.observation.open), tool) for start, tool in found if start >= 0]
         return min(found, key=lambda pair: pair[0]) if found else None
 
     def find_answer_start(self, text: str, *, thought_closed: bool) -> int | None:
         """Character offset from which the text of a turn belongs to the answer; None when it does not begin here."""
-        if self.answer_kind == "tag" or self.thought is None:
-            start = text.find(self.answer.open)
-            return start if start >= 0 else None
-        if thought_closed:
-            return 0
-        close = text.find(self.thought.close)
-        return close + len(self.thought.close) if close >= 0 else None
+        begin = 0
+        if self.answer_kind == "boxed" and self.thought is not None:
+            open, close = self.thought.open, self.thought.close
+            if self.actions_inside_thought:
+                end = text.find(close)
+                return 0 if thought_closed else end + len(close) if end >= 0 else None
+            # a call may follow the thought, so it is the box that begins the answer; one inside a thought is a draft
+            end = text.rfind(close)
+            begin = end + len(close) if end >= 0 else len(text) if open in text else 0
+        start = text.find(self.answer.open, begin)
+        return start if start >= 0 else None
 
     def extract_answer(self, text: str) -> str | None:
         """Read the last complete answer in policy text; None when there is none."""
@@ -213,27 +239,13 @@ class Protocol:
         return self.document_separator.join(spelled)
 
 
-def tag_pattern(strings: Iterable[str]) -> re.Pattern[str]:
-    """Compile strings into one pattern for `neutralise`.
-
-    Single characters and white space are ordinary text and left out: a space would break "  " into itself for ever.
-    """
-    ordered = sorted({each for each in strings if len(each) > 1 and not each.isspace()}, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
-
-
-def neutralise(text: str, pattern: re.Pattern[str]) -> str:
-    """Break every match by a space after its first character: readable, but no longer a tag to parser or tokenizer."""
-    while pattern.search(text):  # breaking "<<b>b>" can bring a new "<b>" together: repeat until none is left
-        text = pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
-    return text
-
-
 # --------------------------------------------------------------------------- presets, under the names that recipes use
 #
 # `autocoa` follows the text format of the AutoCoA release (closing tag `</end_search>` included) and carries a second
-# tool, `calculate`, with tags of its own. `search_r1` follows Search-R1 (arXiv:2503.09516), `react` ReAct
-# (arXiv:2210.03629). No preset ends a turn at more than four strings: a server refuses a fifth.
+# tool, `calculate`, with tags of its own. `search_r1` shows a policy what Search-R1 (arXiv:2503.09516) shows it, byte
+# for byte: github.com/PeterGriffinJin/Search-R1, search_r1/llm_agent/generation.py at a14dc3a. `hermes` is what the
+# chat templates of Hermes 2, Qwen2.5 and Qwen3 make of tools, `react` ReAct (arXiv:2210.03629). No preset ends a turn
+# at more than four strings: a server refuses a fifth.
 
 SEARCH = Tool("search", TagPair("<begin_search>", "</end_search>"), TagPair("<search_result>", "</search_result>"))
 CALCULATE = Tool(
@@ -251,6 +263,7 @@ AUTOCOA = Protocol(
     actions_inside_thought=True,
     forced_answer_in_thought="\n</think>\n\n\\boxed{",
     forced_answer="\n\\boxed{",
+    tool_tags=(TagPair("<begin_{name}>", "</end_{name}>"), TagPair("<{name}_result>", "</{name}_result>")),
 )
 
 SEARCH_R1 = Protocol(
@@ -260,9 +273,42 @@ SEARCH_R1 = Protocol(
     answer=TagPair("<answer>", "</answer>"),
     answer_kind="tag",
     actions_inside_thought=False,
-    document="Doc {rank}(Title: {title}) {text}",
+    document='Doc {rank}(Title: "{title}") {text}',  # the quotes stand in upstream's corpus
     forced_answer_in_thought="\n</think>\n<answer>",
     forced_answer="\n<answer>",
+    notices=Notices(empty_result=""),
+    body_before="",
+    body_after="",
+    invalid_turn=(
+        "\nMy previous action is invalid. If I want to search, I should put the query between <search> and </search>. "
+        "If I want to give the final answer, I should put the answer between <answer> and </answer>. "
+        "Let me try again.\n"
+    ),
+)
+
+# A result is a message of its own to the chat template: the loop ends the policy's, writes the user's, begins the next.
+HERMES = Protocol(
+    name="hermes",
+    tools=(
+        Tool(
+            "search",
+            TagPair("<tool_call>", "</tool_call>"),
+            TagPair("<tool_response>", "</tool_response>"),
+            ToolSpec("search", "Search for passages that answer a query."),
+        ),
+    ),
+    thought=TagPair("<think>", "</think>"),
+    answer=TagPair("\\boxed{", "}"),
+    answer_kind="boxed",
+    actions_inside_thought=False,
+    observation_before="<|im_end|>\n<|im_start|>user\n",
+    observation_after="<|im_end|>\n<|im_start|>assistant\n",
+    forced_answer_in_thought="\n</think>\n\n\\boxed{",
+    forced_answer="\n\\boxed{",
+    notices=Notices(malformed_action="error : no valid call of a known tool ."),
+    call_format="json",
+    body_before="\n",
+    body_after="\n",
 )
 
 # Thought: ..
@@ -286,26 +332,26 @@ REACT = Protocol(
     forced_answer="\nFinal Answer: \\boxed{",
 )
 
-PRESETS = {protocol.name: protocol for protocol in (AUTOCOA, SEARCH_R1, REACT)}
+PRESETS = {protocol.name: protocol for protocol in (AUTOCOA, SEARCH_R1, REACT, HERMES)}
 PUBLISHED = "autocoa.protocols"
 """The entry point group in which an installed package offers protocols under short names."""
+_SOCKET = Socket(PUBLISHED, "a Protocol", instance_of=Protocol)
+
+
+def get_protocol(protocol: str | Plug, *, where: str = "protocol") -> Protocol:
+    """Find a protocol: a preset, one that an installed package publishes, or what a path leads to.
+
+    Trajectories and records store `Protocol.name`, so a protocol that data is to be written in should be published.
+    Raises `ConfigError`, which begins with `where`, naming the nearest known name, or saying what the path leads to.
+    """
+    plug = Plug.of(protocol)
+    if plug.use in PRESETS and not plug.arguments:
+        return PRESETS[plug.use]
+    if plug.use in PRESETS:
+        raise ConfigError(f"{where}: {plug.use!r} is a finished protocol and takes no arguments")
+    return _SOCKET.build(plug, where=where, known=PRESETS) if plug.arguments else _found(plug.use, where)
 
 
 @cache
-def get_protocol(name: str) -> Protocol:
-    """Find a protocol: a preset, one that an installed package publishes, or `package.module:Name`.
-
-    Trajectories and records store the short name, so a protocol that data is to be written in should be published.
-    Raises `ConfigError` naming the nearest known name, or saying what the path leads to instead of a protocol.
-    """
-    if name in PRESETS:
-        return PRESETS[name]
-    offered = published(PUBLISHED)
-    path = offered[name].value if name in offered else name
-    if not is_path(path):
-        known = sorted({*PRESETS, *offered})
-        raise ConfigError(f"protocol must be one of {known}, got {name!r}{nearest(name, known)}")
-    found = named(path, where="protocol")
-    if not isinstance(found, Protocol):
-        raise ConfigError(f"protocol: {path!r} must name a Protocol, got {type(found).__name__}")
-    return found
+def _found(name: str, where: str) -> Protocol:
+    return _SOCKET.build(name, where=where, known=PRESETS)  # a published name takes milliseconds to look up

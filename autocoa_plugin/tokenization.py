@@ -26,10 +26,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import TokenizerError
-from .protocol import Protocol, Tool, neutralise, tag_pattern
+from .protocol import Protocol, Tool
 
 # A token of running text is rarely longer; bounds the work on a 10 MB document before anything is encoded.
 _MAX_CHARS_PER_TOKEN = 32
+_TEMPLATE_TOKEN = re.compile(r"<\|[^|<>]+\|>")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all of category Cc but tab and newline
 
 
@@ -66,13 +67,17 @@ class Codec:
         self._forbidden = frozenset(added[token] for token in added if token in special or token in protocol.tags())
         self._bos = getattr(tokenizer, "bos_token_id", None)
         self._lengths: dict[int, int] = {}  # characters of each token seen, decoded alone
-        self._check_tags()  # before anything is spelled: a lost tag would only show as a policy that never acts
+        # before anything is spelled: a lost tag would only show as a policy that never acts
+        self._check_tags()
+        self._check_template_tokens()
+        self._trims_body = not (protocol.body_before or protocol.body_after)
         # Fixed strings are encoded once and on their own, so their ids are the same in every context.
         self._frames = {tool.name: self._frame(tool) for tool in protocol.tools}
         self._forced = {
             closed: self._injected(protocol.forced_answer if closed else protocol.forced_answer_in_thought)
             for closed in (False, True)
         }
+        self._invalid_turn = self._injected(protocol.invalid_turn)
 
     def encode(self, text: str) -> list[int]:
         """Encode template text: tags become their tokens, no BOS is added."""
@@ -126,7 +131,7 @@ class Codec:
         return self.protocol.opens_thought(self.decode(prompt_ids[-16:]))
 
     def spell_observation(self, tool: Tool, text: str, *, max_tokens: int, is_opened: bool = False) -> Injected:
-        """Spell an observation in at most `max_tokens` tokens, tags included; the body is cut, never the tags.
+        """Spell an observation in at most `max_tokens` tokens, tags included; the body is cut, never the frame.
 
         `is_opened`: the policy wrote the opening tag already.
         """
@@ -156,12 +161,17 @@ class Codec:
         """The opening of an answer that is appended when a limit ended the loop without one."""
         return self._forced[thought_closed]
 
+    def invalid_turn(self) -> Injected:
+        """What a policy is shown whose turn ended with neither a call nor an answer; its tags are not broken."""
+        return self._invalid_turn
+
     def _body(self, text: str, max_tokens: int) -> Injected:
         """Clean and encode an observation's body, and cut it to `max_tokens`."""
         limit = max_tokens * _MAX_CHARS_PER_TOKEN
-        # A space in front, so that the first word is the token that it is in running text. Cleaned before tags are
+        text = text.strip() if self._trims_body else text
+        # White space in front, so that the first word is the token that it is in running text. Cleaned before tags are
         # broken: a control character becomes a space, which could complete a tag that has one ("Action Input:").
-        clean = " " + neutralise(printable(text[:limit]), self._tags)
+        clean = self.protocol.body_before + neutralise(printable(text[:limit]), self._tags)
         ids = self.encode(clean)
         if not self._forbidden.isdisjoint(ids):
             ids = [token for token in ids if token not in self._forbidden]
@@ -179,7 +189,7 @@ class Codec:
         before, after = self.protocol.observation_before, self.protocol.observation_after
         return (
             self._injected(f"{before}{tool.observation.open}"),
-            self._injected(f" {tool.observation.close}{after}"),
+            self._injected(f"{self.protocol.body_after}{tool.observation.close}{after}"),
         )
 
     def _injected(self, text: str) -> Injected:
@@ -195,10 +205,38 @@ class Codec:
                     f"add it with tokenizer.add_tokens([{tag!r}]) and resize the model's embeddings"
                 )
 
+    def _check_template_tokens(self) -> None:
+        # around an observation a protocol may speak as the chat template; spelled in letters, the words of another
+        # model's template would be read as text
+        protocol = self.protocol
+        frame = protocol.observation_before + protocol.observation_after
+        for token in dict.fromkeys(_TEMPLATE_TOKEN.findall(frame)):
+            if len(self.encode(token)) != 1:
+                raise TokenizerError(
+                    f"the tokenizer has no token {token!r}, which protocol {protocol.name!r} writes around an "
+                    "observation as a chat template does: take a model with such a template, or another protocol"
+                )
+
 
 def printable(text: str) -> str:
     """Replace lone surrogates and control characters, which tokenizers refuse or pass through unseen."""
     return _CONTROL.sub(" ", text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def tag_pattern(strings: Iterable[str]) -> re.Pattern[str]:
+    """Compile strings into one pattern for `neutralise`.
+
+    Single characters and white space are ordinary text and left out: a space would break "  " into itself for ever.
+    """
+    ordered = sorted({each for each in strings if len(each) > 1 and not each.isspace()}, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
+
+
+def neutralise(text: str, pattern: re.Pattern[str]) -> str:
+    """Break every match by a space after its first character: readable, but no longer a tag to parser or tokenizer."""
+    while pattern.search(text):  # breaking "<<b>b>" can bring a new "<b>" together: repeat until none is left
+        text = pattern.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+    return text
 
 
 # ----------------------------------------------------------------------------------------- the identity of a tokenizer

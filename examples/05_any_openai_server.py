@@ -18,7 +18,7 @@ from autocoa_plugin import AutoCoAError, Codec, Limits, Trajectory, rollout
 from autocoa_plugin.assembly import build_search
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
-from autocoa_plugin.prompts import PROMPTS, get_prompt
+from autocoa_plugin.prompts import prompt_ids
 from autocoa_plugin.protocol import PRESETS, get_protocol
 from autocoa_plugin.settings import SearchSettings
 
@@ -31,7 +31,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tokenizer", required=True, help="name or folder of the model's tokenizer")
     parser.add_argument("--corpus", help="JSON lines to search; without it the web")
     parser.add_argument("--protocol", default="autocoa", choices=sorted(PRESETS))
-    parser.add_argument("--prompt", default="autocoa_search", choices=[*sorted(PROMPTS), "none"], help="system prompt")
+    parser.add_argument("--prompt", default="autocoa_search", help="system prompt: a name, a file, or none")
     parser.add_argument("--temperature", type=float, default=1.0)
     parser.add_argument("--max-response-tokens", type=int, default=8192)
     return parser.parse_args()
@@ -45,12 +45,10 @@ async def main(arguments: argparse.Namespace) -> None:
     web = SearchSettings(backend="duckduckgo")
     settings = SearchSettings(corpus=arguments.corpus) if arguments.corpus else web
     messages = [{"role": "user", "content": arguments.question}]
-    if arguments.prompt != "none":
-        messages.insert(0, {"role": "system", "content": get_prompt(arguments.prompt)})
-    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    prompt = None if arguments.prompt == "none" else arguments.prompt
     async with await OpenAIServerEngine.connect(arguments.url, arguments.model) as engine:
         trajectory = await rollout(
-            tokenizer.encode(prompt, add_special_tokens=False),  # the template has written BOS already
+            prompt_ids(tokenizer, messages, system_prompt=prompt, protocol=codec.protocol),
             engine=engine,
             environment=build_search(settings),
             codec=codec,

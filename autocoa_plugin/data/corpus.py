@@ -139,6 +139,7 @@ class Corpus:
             self.tokenizer,
             messages,
             system_prompt=self.settings.system_prompt,
+            protocol=self.codec.protocol,
             template_options=self._template_options,
         )
 

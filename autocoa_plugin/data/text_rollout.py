@@ -110,7 +110,7 @@ def _compare(trajectory: Trajectory, script: Script, codec: Codec) -> None:
     observations = [each for each in trajectory.segments if each.role is Role.OBSERVATION and each.call]
     for number, (segment, body) in enumerate(zip(observations, script.bodies, strict=False), 1):
         if segment.call and segment.call.origin == Origin.NOTICE:
-            notice = observation_body(segment.text, codec.protocol.tool(segment.call.tool))
+            notice = observation_body(segment.text, codec.protocol.tool(segment.call.tool), codec.protocol)
             if notice != body:
                 raise DataError(f"action {number}: a rollout answers it with the notice {notice!r}, got {body!r:.60}")
     seen, expected = _roles(script.pieces, codec), _roles(trajectory.segments, codec)
@@ -165,7 +165,7 @@ def script_of(pieces: Sequence[Piece], places: Sequence[str], protocol: Protocol
         part = list(run)
         if is_observation:
             tool = _tool(turns[-1], part[0][1], protocol)
-            bodies.append(_body("".join(piece.text for piece, _ in part), tool, part[0][1]))
+            bodies.append(_body("".join(piece.text for piece, _ in part), tool, protocol, part[0][1]))
         else:
             turns.append(_turn(part, protocol))
     ends_in_action = pieces[-1].role is Role.ACTION
@@ -174,13 +174,14 @@ def script_of(pieces: Sequence[Piece], places: Sequence[str], protocol: Protocol
     return Script(tuple(turns), tuple(bodies), tuple(pieces), ends_in_action)
 
 
-def observation_body(text: str, tool: Tool) -> str | None:
-    """Body of an observation between its tags, less the one space that stands on each side; None without tags."""
-    text = text.strip()
-    pair = tool.observation
+def observation_body(text: str, tool: Tool, protocol: Protocol) -> str | None:
+    """Body of an observation between its tags, less the white space that the protocol puts there; None without tags."""
+    before, after, pair = protocol.observation_before.strip(), protocol.observation_after.strip(), tool.observation
+    text = text.strip().removeprefix(before).removesuffix(after).strip()
     if not text.startswith(pair.open) or not text.removeprefix(pair.open).endswith(pair.close):
         return None
-    return text.removeprefix(pair.open).removesuffix(pair.close).removeprefix(" ").removesuffix(" ")
+    body = text.removeprefix(pair.open).removesuffix(pair.close)
+    return body.removeprefix(protocol.body_before).removesuffix(protocol.body_after)
 
 
 def _check_source(piece: Piece, place: str) -> None:
@@ -215,13 +216,13 @@ def _turn(part: Sequence[tuple[Piece, str]], protocol: Protocol) -> str:
 def _tool(turn: str, place: str, protocol: Protocol) -> Tool:
     action = protocol.find_action(turn)
     if action is None:
-        closings = " or ".join(repr(tool.action.close) for tool in protocol.tools)
+        closings = " or ".join(repr(tool.action.close) for tool in protocol.spelled_tools)
         raise DataError(f"{place}.text: the action before it is never closed, expected {closings}")
     return protocol.tool(action.tool)
 
 
-def _body(text: str, tool: Tool, place: str) -> str:
-    body = observation_body(text, tool)
+def _body(text: str, tool: Tool, protocol: Protocol, place: str) -> str:
+    body = observation_body(text, tool, protocol)
     if body is not None:
         return body
     pair, stripped = tool.observation, text.strip()

@@ -39,7 +39,7 @@ FLOORS = (
     ("prompts",),
     ("tokenization",),
     ("protocol",),
-    ("trajectory", "answers", "losses"),
+    ("trajectory", "answers", "losses", "tool_calls"),
     ("config", "lookup"),
     ("errors",),
 )

@@ -47,13 +47,13 @@ def test_a_protocol_is_found_by_its_path_or_by_the_name_that_a_package_publishes
 
 
 def test_a_path_to_something_else_than_a_protocol_is_refused():
-    with pytest.raises(ConfigError, match=r"'autocoa_plugin\.protocol:Tool' must name a Protocol, got type"):
-        get_protocol("autocoa_plugin.protocol:Tool")
+    with pytest.raises(ConfigError, match=r"^protocol: '\S+:SEARCH' must name a Protocol, got Tool$"):
+        get_protocol("autocoa_plugin.protocol:SEARCH")
 
 
 def test_an_unknown_protocol_names_the_nearest_of_ours_and_of_the_published_ones():
     with pytest.raises(
-        ConfigError, match=r"\['autocoa', 'react', 'search_r1', 'tinyworld'\].*did you mean 'tinyworld'"
+        ConfigError, match=r"\['autocoa', 'hermes', 'react', 'search_r1', 'tinyworld'\].*did you mean 'tinyworld'"
     ):
         get_protocol("tinywrld")
 

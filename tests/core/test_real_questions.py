@@ -19,10 +19,10 @@ from tokenizer_families import FAMILIES
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, Role, Trajectory, rollout, score
 from autocoa_plugin.environments.tools import SearchEnvironment
-from autocoa_plugin.protocol import neutralise, tag_pattern
 from autocoa_plugin.retrieval.base import CachedRetriever
 from autocoa_plugin.retrieval.index_build import open_or_build
 from autocoa_plugin.testing import ScriptedEngine
+from autocoa_plugin.tokenization import neutralise, tag_pattern
 
 DATA = Path(os.environ.get("AUTOCOA_REAL_DATA") or Path(__file__).parents[2] / "../shared/data")
 LIMITS = Limits(max_response_tokens=16_000, answer_reserve_tokens=100, max_observation_tokens=4_000)

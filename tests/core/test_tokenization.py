@@ -15,10 +15,9 @@ from tokenizer_families import FAMILIES
 
 from autocoa_plugin import AUTOCOA, SEARCH_R1, Codec
 from autocoa_plugin.errors import TokenizerError
-from autocoa_plugin.protocol import neutralise, tag_pattern
 from autocoa_plugin.testing import EOS_ID as EOS
 from autocoa_plugin.testing import CharTokenizer
-from autocoa_plugin.tokenization import check_tokenizer, fingerprint
+from autocoa_plugin.tokenization import check_tokenizer, fingerprint, neutralise, tag_pattern
 
 SEARCH = AUTOCOA.tool("search")
 HOSTILE = [

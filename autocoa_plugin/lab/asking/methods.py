@@ -2,6 +2,7 @@
 
     autocoa     no examples      the policy decides when to act, within its thought
     search_r1   no examples      thought, search and answer side by side (arXiv:2503.09516)
+    hermes      no examples      as search_r1, with tool calls in JSON that the model's chat template tells of
     react       three examples   a prompted workflow (arXiv:2210.03629)
     model_only  no tool          the closed-book control: the same model without a tool
 
@@ -47,6 +48,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
             Method("model_only", "model only", "autocoa", "autocoa_no_tool", has_tool=False),
             Method("react", "ReAct", "react", "react_search", shots="react"),
             Method("search_r1", "Search-R1", "search_r1", "search_r1_search"),
+            Method("hermes", "tool calls", "hermes", "hermes_search"),
         )
     }
 )

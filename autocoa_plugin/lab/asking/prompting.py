@@ -14,8 +14,8 @@ from typing import Any
 
 from ...engines.model_folder import first_line
 from ...errors import ConfigError, nearest
-from ...lookup import is_path, named
-from ...prompts import get_prompt, prompt_ids
+from ...lookup import Plug, is_path, named
+from ...prompts import check_template, get_prompt, prompt_ids, prompt_name
 from ...protocol import REACT, Protocol
 from ...runs.identity import digest
 from .question import Message, Question
@@ -29,14 +29,20 @@ _FIXED: tuple[Message, ...] = (
 
 @dataclass(frozen=True)
 class Prompting:
-    """Prompts of questions for one model; raises `ConfigError` when its chat template cannot spell a conversation."""
+    """Prompts of questions for one model; raises `ConfigError` when its chat template cannot spell a conversation.
+
+    `protocol` says which tools the model is told of (`prompts.prompt_ids`); None: no tool.
+    """
 
     tokenizer: Any
-    system_prompt: str | None = None
+    system_prompt: str | Plug | None = None
     shots: tuple[Message, ...] = ()
+    protocol: Protocol | None = None
 
     def __post_init__(self) -> None:
         self._ids(_FIXED)
+        if self.protocol is not None:
+            check_template(self.tokenizer, self.protocol, system_prompt=self.system_prompt)
 
     def ids(self, question: Question) -> list[int]:
         """Spell one question; a system message of its own goes first and replaces the method's."""
@@ -51,7 +57,7 @@ class Prompting:
             list(_FIXED), add_generation_prompt=True, tokenize=False
         )
         return {
-            "system_prompt": self.system_prompt,
+            "system_prompt": prompt_name(self.system_prompt),
             "system_text": digest(get_prompt(self.system_prompt)) if self.system_prompt else None,
             "shots": digest([dict(shot) for shot in self.shots]) if self.shots else None,
             "chat_template": digest(template),
@@ -59,7 +65,7 @@ class Prompting:
 
     def _ids(self, conversation: Sequence[Message]) -> list[int]:
         try:
-            return prompt_ids(self.tokenizer, conversation, system_prompt=self.system_prompt)
+            return prompt_ids(self.tokenizer, conversation, system_prompt=self.system_prompt, protocol=self.protocol)
         except ConfigError:
             raise
         except Exception as error:  # templates are programs of the model's author and raise what they like
@@ -113,7 +119,8 @@ def shot_messages(name: str | None) -> tuple[Message, ...]:
 def _observation(protocol: Protocol, documents: Documents) -> str:
     tags = protocol.tool("search").observation
     body = protocol.spell_documents(list(documents)) if documents else protocol.notices.empty_result
-    return f"{protocol.observation_before}{tags.open} {body} {tags.close}{protocol.observation_after}"
+    framed = f"{tags.open}{protocol.body_before}{body}{protocol.body_after}{tags.close}"
+    return f"{protocol.observation_before}{framed}{protocol.observation_after}"
 
 
 def _search(thought: str, query: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -76,7 +76,8 @@ class World:
         """
         self.settings.limits.check(codec)
         shots = shot_messages(get_method(self.method).shots)
-        prompting = Prompting(codec.tokenizer, self.settings.system_prompt, shots)
+        told = codec.protocol if self.settings.tools else None
+        prompting = Prompting(codec.tokenizer, self.settings.system_prompt, shots, told)
         return PreparedWorld(self.settings, codec, prompting, self.environment)
 
 
@@ -106,7 +107,7 @@ class PreparedWorld:
         """Parts "world", "protocol" and "prompt" of a fingerprint; the world's index must have been built."""
         return {
             "world": self._world(),
-            "protocol": {"name": self.codec.protocol.name, "digest": digest(asdict(self.codec.protocol))},
+            "protocol": {"name": self.codec.protocol.name, "digest": digest(self.codec.protocol.identity())},
             "prompt": self.prompting.identity(),
         }
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ...answers import normalize_answer
 from ...data.parquet import check_pyarrow
 from ...errors import DataError
-from ...prompts import get_prompt
+from ...prompts import with_prompt
 from ...runs.files import replacing
 from ..asking.question import Message, Question
 from ..asking.question_rows import ANSWERS
@@ -43,9 +43,10 @@ def write_prompt_rows(
     check_pyarrow(path)
     kinds = meta_kinds(questions)
     stored = [stored_meta(each, kinds) for each in questions]
+    prompts = [with_prompt(each.conversation(), system_prompt) for each in questions]
     rows = [
-        prompt_row(each.group, _messages(each, system_prompt), each.golds, _own(each, split, index) | meta)
-        for index, (each, meta) in enumerate(zip(questions, stored, strict=True))
+        prompt_row(each.group, messages, each.golds, _own(each, split, index) | meta)
+        for index, (each, messages, meta) in enumerate(zip(questions, prompts, stored, strict=True))
     ]
     _write(rows, _extra_types(questions, kinds), path)
     pairs = zip(questions, stored, strict=True)
@@ -107,13 +108,6 @@ def _write(rows: Sequence[Mapping[str, Any]], extra_types: Mapping[str, pa.DataT
         raise DataError(f"{path}: cannot hold these questions: {' '.join(str(error).split())[:200]}") from error
     with replacing(path, "wb") as file:
         pq.write_table(table, file)
-
-
-def _messages(question: Question, system_prompt: str | None) -> Sequence[Message]:
-    messages = question.conversation()
-    if system_prompt is None or messages[0]["role"] == "system":
-        return messages
-    return ({"role": "system", "content": get_prompt(system_prompt)}, *messages)
 
 
 def _own(question: Question, split: str, index: int) -> dict[str, Any]:

@@ -87,7 +87,13 @@ def encode_query(
     A thought that the template has opened is not opened again. Raises `DataError` for a prefix without closed action.
     """
     messages = [{"role": "user", "content": row.question}]
-    prompt = prompt_ids(codec.tokenizer, messages, system_prompt=system_prompt, template_options=template_options or {})
+    prompt = prompt_ids(
+        codec.tokenizer,
+        messages,
+        system_prompt=system_prompt,
+        protocol=codec.protocol,
+        template_options=template_options,
+    )
     prefix, thought = row.prefix, codec.protocol.thought
     if thought and codec.opens_thought(prompt) and prefix.lstrip().startswith(thought.open):
         prefix = prefix.lstrip().removeprefix(thought.open)
@@ -120,7 +126,7 @@ def last_action(prefix: str, protocol: Protocol, place: str) -> Action:
     turn = prefix[max(ends, default=0) :]
     action = protocol.find_action(turn)
     if action is None or turn[action.end :].strip():
-        closes = " or ".join(tool.action.close for tool in protocol.tools)
+        closes = " or ".join(tool.action.close for tool in protocol.spelled_tools)
         raise DataError(f"{place}: prefix must end with a closed action ({closes}), it ends in {prefix[-40:]!r}")
     if action.defect:
         raise DataError(f"{place}: the action that prefix ends with is {action.defect}: {turn[-40:]!r}")

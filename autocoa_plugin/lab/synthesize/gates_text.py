@@ -16,7 +16,8 @@ from functools import cache, lru_cache
 from itertools import groupby
 
 from ...answers import normalize_answer
-from ...protocol import get_protocol, tag_pattern
+from ...protocol import get_protocol
+from ...tokenization import tag_pattern
 from ...trajectory import Role, Segment, Trajectory
 from .attempt import Attempt
 from .gate import Gate, GateSettings

@@ -15,7 +15,8 @@ from ...config import to_mapping
 from ...data.records import Message
 from ...engines.base import Engine
 from ...engines.model_folder import load_tokenizer
-from ...prompts import get_prompt
+from ...lookup import Plug
+from ...prompts import get_prompt, prompt_name
 from ...runs.identity import flatten
 from ...tokenization import Codec
 from ..asking.player import TurnSampling
@@ -73,7 +74,8 @@ class Ways:
         Raises `ConfigError` or `TokenizerError` for the student's tokenizer.
         """
         codec = self.codec if student is None else Codec(load_tokenizer(Path(student)), self.codec.protocol)
-        prompting = Prompting(codec.tokenizer, self.coa.prompting.system_prompt)
+        asked = self.coa.prompting
+        prompting = Prompting(codec.tokenizer, asked.system_prompt, protocol=asked.protocol)
 
         def training_prompt(question: Question) -> tuple[Sequence[Message], Sequence[int]]:
             messages = [Message(each["role"], each["content"]) for each in question.conversation()]
@@ -94,8 +96,8 @@ def _way(world: PreparedWorld) -> Way:
     return Way(world.prompting.ids, world.environment, world.settings.limits)
 
 
-def _prompt(name: str | None) -> Prompt:
-    return Prompt(name, get_prompt(name) if name else "")
+def _prompt(prompt: str | Plug | None) -> Prompt:
+    return Prompt(prompt_name(prompt), get_prompt(prompt) if prompt else "")
 
 
 # ------------------------------------------------------------------------------------------- all chains of one question

@@ -65,11 +65,13 @@ class SlowAuthor(TextAuthor):
         return self.text
 
 
-def run(body, *, merges=(), protocol=AUTOCOA, settings=SELF, author=None, limits=ROOMY, action=ACTION, stops=True):
-    """One action, an imagined `body` (text, ids, Generation), the answer; `stops`: the engine heeds stop strings."""
+def run(
+    body, *, merges=(), protocol=AUTOCOA, settings=SELF, author=None, limits=ROOMY, turns=(ACTION, ANSWER), stops=True
+):
+    """An action, an imagined `body` (text, ids, Generation), the end; `stops`: the engine heeds stop strings."""
     codec = Codec(CharTokenizer(merges), protocol)
     decode = codec.decode if stops else None
-    engine = ScriptedEngine([action, body, ANSWER], encode=codec.encode, decode=decode)
+    engine = ScriptedEngine([turns[0], body, turns[1]], encode=codec.encode, decode=decode)
     environment = WorldModel(author or OwnAuthor(settings), settings)
     prompt = codec.encode("q<think>")
     running = rollout(prompt, engine=engine, environment=environment, codec=codec, limits=limits)
@@ -162,8 +164,9 @@ def test_a_protocol_says_what_stands_around_an_imagined_observation(protocol):
 
 
 def test_tags_of_search_r1_are_imagined_between_as_well():
-    trajectory, _ = run(" x </information>", protocol=SEARCH_R1, action="<search>q</search>")
-    assert observation_text(trajectory) == "\n\n<information> x </information>\n\n"
+    turns = ("<search>q</search>", "so</think><answer>Paris</answer>")
+    trajectory, _ = run("x</information>", protocol=SEARCH_R1, turns=turns)
+    assert observation_text(trajectory) == "\n\n<information>x</information>\n\n"
 
 
 # --- own sampling parameters and limits

@@ -37,14 +37,21 @@ ACTING = {
         "Thought: So.\nFinal Answer: \\boxed{a}<eos>",
     ],
     "search_r1": ["<think>First.</think><search>q</search>", "<think>So.</think><answer>a</answer>"],
+    "hermes": [
+        '<think>First.</think>\n<tool_call>\n{"name": "search", "arguments": {"query": "q"}}\n</tool_call>',
+        "<think>So.</think>\n\\boxed{a}<eos>",
+    ],
     "tinyworld": ["<think> First <begin_search> q </end_search>", "So </think> \\boxed{ a } <eos>"],
     f"{WORLD}:REACT": ["<think> First <begin_search> q </end_search>", "So </think> \\boxed{ a } <eos>"],
 }
 
 
+TOKENIZER = CharTokenizer(["<|im_start|>", "<|im_end|>"])
+
+
 def play(method: Method, turns: list[str], environment: ScriptedEnvironment) -> tuple[Trajectory, ScriptedEngine]:
     settings = apply_method(SETTINGS, method)
-    codec = Codec(CharTokenizer(), get_protocol(settings.protocol))
+    codec = Codec(TOKENIZER, get_protocol(settings.protocol))
     engine = ScriptedEngine(turns, encode=codec.encode, decode=codec.decode)
     run = rollout(codec.encode("Who?"), engine=engine, environment=environment, codec=codec, limits=settings.limits)
     return asyncio.run(run), engine
