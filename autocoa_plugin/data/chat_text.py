@@ -171,9 +171,6 @@ def _meta(row: Mapping[str, Any], used: set[str]) -> dict[str, str]:
 # ---------------------------------------------------------------- a response, split at the protocol's tags into pieces
 
 
-_SPACE = re.compile(r"\s*")
-
-
 def pieces_of_text(response: str, protocol: Protocol) -> tuple[Piece, ...]:
     """Split a response into pieces with the roles that the rollout loop would give; concatenated they are the response.
 
@@ -224,6 +221,9 @@ class _Splitter:
 
     def _check_action(self, action: Action, start: int, end: int) -> None:
         tool = self.protocol.tool(action.tool)
+        if action.defect is Defect.MALFORMED and self.text.startswith(tool.action.open, start):
+            seen, known = self.text[start:end], [each.name for each in self.protocol.tools]
+            self._refuse(start, f"{seen!r:.80} is no valid call", f"JSON with name and arguments, of one of {known}")
         if action.defect is Defect.MALFORMED:
             self._refuse(
                 end - len(tool.action.close), f"{tool.action.close!r} was never opened", repr(tool.action.open)
@@ -234,13 +234,13 @@ class _Splitter:
     def _observation_end(self, tool: Tool, start: int) -> int:
         """Where the observation that follows an action ends, the white space after it included."""
         opening, closing = tool.observation.open, tool.observation.close
-        opened = _skip_space(self.text, start)
+        opened = skip_frame(self.text, start, self.protocol.observation_before)
         if not self.text.startswith(opening, opened):
             self._refuse(start - 1, f"an action of {tool.name!r} without an observation", f"{opening!r} after it")
         closed = self.text.find(closing, opened)
         if closed < 0:
             self._refuse(opened, f"{opening!r} is never closed", repr(closing))
-        return _skip_space(self.text, closed + len(closing))
+        return skip_frame(self.text, closed + len(closing), self.protocol.observation_after)
 
     def _add_words(self, start: int, end: int) -> None:
         """Add the policy's words outside actions: thought, then answer, divided as by `builder.Builder.add_turn`."""
@@ -264,8 +264,9 @@ class _Splitter:
         raise DataError(f"response line {line}: {seen}; expected {expected}")
 
 
-def _skip_space(text: str, start: int) -> int:
-    found = _SPACE.match(text, start)
+def skip_frame(text: str, start: int, frame: str) -> int:
+    """Skip white space, and what a protocol writes before or after an observation, such as a chat template's words."""
+    found = re.compile(rf"\s*(?:{re.escape(frame.strip())}\s*)?").match(text, start)
     return found.end() if found else start
 
 

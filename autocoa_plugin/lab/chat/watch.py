@@ -192,14 +192,16 @@ def _turns_at(protocol: Protocol) -> dict[str, Piece | None]:
     """Map each tag that the policy may write to what follows it; None: what was before the action."""
     thought, answer = Piece(Role.THOUGHT, ""), Piece(Role.ANSWER, "")
     turns: dict[str, Piece | None] = {}
-    for tool in protocol.tools:
-        turns[tool.action.open] = Piece(Role.ACTION, "", tool.name)
+    answers_after_thought = protocol.answer_kind == "boxed" and protocol.actions_inside_thought
+    for tool in protocol.spelled_tools:
+        # a call in JSON says which tool it is for when it is read
+        turns[tool.action.open] = Piece(Role.ACTION, "", tool.name if protocol.call_format == "tags" else None)
         turns[tool.action.close] = None
     if protocol.thought is not None:
         turns[protocol.thought.open] = thought
-        turns[protocol.thought.close] = answer if protocol.answer_kind == "boxed" else thought
+        turns[protocol.thought.close] = answer if answers_after_thought else thought
     if protocol.answer_kind == "tag":
         turns |= {protocol.answer.open: answer, protocol.answer.close: thought}
-    elif protocol.thought is None:
+    elif not answers_after_thought:
         turns[protocol.answer.open] = answer
     return turns

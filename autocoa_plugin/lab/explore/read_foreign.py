@@ -18,9 +18,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...data.chat_text import skip_frame
 from ...errors import ConfigError, DataError, nearest
 from ...lookup import is_path, published
-from ...protocol import PRESETS, PUBLISHED, Protocol, TagPair, Tool, get_protocol
+from ...protocol import HERMES, PRESETS, PUBLISHED, Protocol, TagPair, Tool, get_protocol
 from ...runs.identity import digest
 from ...trajectory import Role, Source
 from .entry import Entry, Part, extra_of, finite, golds_of, question_of
@@ -191,9 +192,6 @@ def _text(value: Any) -> str:
 # ----------------------------------------------------------------- text split at a protocol's tags, as well as it goes
 
 
-_SPACE = re.compile(r"\s*")
-
-
 def split_text(text: str, protocol: Protocol | None) -> list[Part]:
     """Split a response; without a protocol it is one part of role "text"."""
     if protocol is None:
@@ -215,7 +213,7 @@ class _Splitter:
     def split(self) -> list[Part]:
         tools = {
             tag: tool
-            for tool in self.protocol.tools
+            for tool in self.protocol.spelled_tools
             for pair in (tool.action, tool.observation)
             for tag in (pair.open, pair.close)
         }
@@ -230,7 +228,7 @@ class _Splitter:
     def _take(self, tag: str, tool: Tool, start: int, end: int) -> None:
         if self.observation is not None:  # other tags inside an observation are its text
             if tag == self.observation.observation.close:
-                self._add(Role.OBSERVATION, self._skip_space(end))
+                self._add(Role.OBSERVATION, skip_frame(self.text, end, self.protocol.observation_after))
                 self.observation = None
         elif tag == tool.action.open:
             self.action = start, tool
@@ -239,7 +237,8 @@ class _Splitter:
         elif tag == tool.observation.open:
             self._close_action(start)
             follows_action = self.parts and self.parts[-1].role == Role.ACTION
-            if not (follows_action and self._skip_space(self.done) == start):
+            before = self.protocol.observation_before
+            if not (follows_action and skip_frame(self.text, self.done, before) == start):
                 self._add_words(start)
             self.observation = tool
 
@@ -267,10 +266,6 @@ class _Splitter:
             self.parts.append(Part(role, source, self.text[self.done : end]))
             self.done = end
 
-    def _skip_space(self, start: int) -> int:
-        found = _SPACE.match(self.text, start)
-        return found.end() if found else start
-
 
 # ------------------------ tags of other projects, to read their rollouts with roles; nothing is ever sampled with them
 
@@ -286,8 +281,8 @@ def _foreign(name: str, action: TagPair, observation: TagPair) -> Protocol:
 FOREIGN = (
     # ReSearch (arXiv:2503.19470)
     _foreign("research", TagPair("<search>", "</search>"), TagPair("<result>", "</result>")),
-    # Hermes and Qwen chat templates, verl's ToolAgentLoop
-    _foreign("tool_call", TagPair("<tool_call>", "</tool_call>"), TagPair("<tool_response>", "</tool_response>")),
+    # the calls of Hermes and Qwen chat templates, as in verl's ToolAgentLoop, with an answer in tags
+    _foreign("tool_call", HERMES.tools[0].action, HERMES.tools[0].observation),
     # Search-o1 (arXiv:2501.05366)
     _foreign(
         "search_o1",

@@ -13,6 +13,7 @@ from autocoa_plugin.data.chat_text import read_release, record_of_chat
 from autocoa_plugin.data.play import to_trajectory
 from autocoa_plugin.data.records import CoaRecord, CotRecord, Message
 from autocoa_plugin.errors import DataError
+from autocoa_plugin.protocol import HERMES
 from autocoa_plugin.testing import CharTokenizer
 
 T, A, O, E = Role.THOUGHT, Role.ACTION, Role.OBSERVATION, Role.ANSWER  # noqa: E741
@@ -89,6 +90,24 @@ def test_the_protocol_decides_which_tags_count():
     )
     assert record.protocol == "search_r1"
     assert [role for role, _ in pieces(record)] == [T, A, O, T, E]
+
+
+def test_the_words_of_a_chat_template_around_an_observation_belong_to_it():
+    call = '<tool_call>\n{"name": "search", "arguments": {"query": "q"}}\n</tool_call>'
+    result = "<|im_end|>\n<|im_start|>user\n<tool_response>\nd\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
+    response = f"<think>\na\n</think>\n\n{call}{result}<think>\nb\n</think>\n\n\\boxed{{c}}"
+    record = read(response, HERMES)
+    assert pieces(record) == [
+        (T, "<think>\na\n</think>\n\n"),
+        (A, call),
+        (O, result),
+        (T, "<think>\nb\n</think>\n\n"),
+        (E, "\\boxed{c}"),
+    ]
+    codec = Codec(CharTokenizer(["<|im_start|>", "<|im_end|>"]), HERMES)
+    assert to_trajectory(record, codec, codec.encode("q")).text() == response + "<eos>"
+    with pytest.raises(DataError, match=r"response line 5: '<tool_call>.*' is no valid call; expected JSON with name"):
+        read(response.replace('"name"', '"nam"'), HERMES)
 
 
 @pytest.mark.parametrize(

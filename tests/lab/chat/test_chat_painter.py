@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tokenizer_families import FAMILIES
 
 from autocoa_plugin.lab.chat.watch import Painter, Piece, TextStream
-from autocoa_plugin.protocol import AUTOCOA, PRESETS, REACT, SEARCH_R1, Protocol
+from autocoa_plugin.protocol import AUTOCOA, HERMES, PRESETS, REACT, SEARCH_R1, Protocol
 
 SEARCH = "a <think>b <begin_search> q </end_search> c</think> d \\boxed{e}"
 TEXTS = st.text(alphabet="ab 🙂é\n") | st.sampled_from([SEARCH, "naïve café 北京 🙂", "<think>x</think>"])
@@ -60,6 +60,7 @@ def test_an_unfinished_character_is_given_out_at_the_end():
 
 
 R1 = "<think> a </think> <search> q </search> <think> b </think> <answer> c </answer>"
+CALLED = "<think>a</think>\n<tool_call>{}</tool_call> b \\boxed{c}"
 REACTED = "Thought: a\nAction: search\nAction Input: q\nObservation: b \\boxed{c}"
 
 
@@ -75,6 +76,7 @@ REACTED = "Thought: a\nAction: search\nAction Input: q\nObservation: b \\boxed{c
         ),
         (SEARCH_R1, R1, ["thought  a  ", "action  q ", "thought   b  ", "answer  c "]),
         # a box begins the answer where there is no thought tag
+        (HERMES, CALLED, ["thought a\n", "action {}", "thought  b ", "answer \\boxed{c}"]),
         (REACT, REACTED, ["thought Thought: a\nAction: search\n", "action  q\n", "thought  b ", "answer \\boxed{c}"]),
     ],
 )

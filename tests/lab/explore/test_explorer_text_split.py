@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from autocoa_plugin.data.chat_text import pieces_of_text
 from autocoa_plugin.errors import ConfigError, DataError
 from autocoa_plugin.lab.explore.read_foreign import READABLE, detect_protocol, readable_protocol, split_text
-from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1
+from autocoa_plugin.protocol import AUTOCOA, HERMES, SEARCH_R1
 
 TAGS = sorted({tag for protocol in READABLE.values() for tag in (*protocol.tags(), protocol.answer.close)})
 WORDS = st.sampled_from([" ", "\n", "word", "Müller", "🙂", "<", "search", "\u2028", "\ud800", "\\boxed{x}"])
@@ -57,6 +57,18 @@ def test_a_whole_rollout_of_search_r1_has_all_roles():
     ]
 
 
+def test_the_words_of_a_chat_template_around_a_result_belong_to_it():
+    result = "<|im_end|>\n<|im_start|>user\n<tool_response>\nd\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
+    text = f"<think>\na\n</think>\n\n<tool_call>\n{{}}\n</tool_call>{result}<think>\nb\n</think>\n\n\\boxed{{c}}"
+    assert roles(text, HERMES) == [
+        ("thought", "<think>\na\n</think>\n\n"),
+        ("action", "<tool_call>\n{}\n</tool_call>"),
+        ("observation", result),
+        ("thought", "<think>\nb\n</think>\n\n"),
+        ("answer", "\\boxed{c}"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -95,7 +107,8 @@ def test_text_does_not_tell_who_wrote_an_observation():
         ("<think> a <begin_search> q </end_search> <search_result> d </search_result> </think> \\boxed{x}", "autocoa"),
         ("<think> a </think> <search> q </search> <information> d </information> <answer> x </answer>", "search_r1"),
         ("<think> a </think> <search> q </search> <result> d </result> <answer> x </answer>", "research"),
-        ("<think>a</think><tool_call>{}</tool_call><tool_response>d</tool_response>", "tool_call"),
+        ("<think>a</think><tool_call>{}</tool_call><tool_response>d</tool_response>", "hermes"),
+        ("<think>a</think><tool_call>{}</tool_call><tool_response>d</tool_response><answer>x</answer>", "tool_call"),
         ("<|begin_search_query|>q<|end_search_query|>", "search_o1"),
         ("<|begin_of_query|>q<|end_of_query|>", "r1_searcher"),
         ("<code>1</code><interpreter>1</interpreter>", "retool"),
