@@ -231,6 +231,11 @@ class Protocol:
         """True when the chat template already opened the thought (R1-Distill's ends in `<think>\\n`)."""
         return self.thought is not None and prompt_tail.rstrip().endswith(self.thought.open)
 
+    def without_frame(self, observation: str) -> str:
+        """Cut off what stands around the tags of an observation; its own text is trimmed, its tags stay."""
+        before, after = self.observation_before.strip(), self.observation_after.strip()
+        return observation.strip().removeprefix(before).removesuffix(after).strip()
+
     def spell_documents(self, documents: list[tuple[str, str]]) -> str:
         """Spell retrieved (title, text) pairs, best first, as the body of an observation."""
         spelled = (

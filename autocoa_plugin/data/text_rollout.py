@@ -176,8 +176,7 @@ def script_of(pieces: Sequence[Piece], places: Sequence[str], protocol: Protocol
 
 def observation_body(text: str, tool: Tool, protocol: Protocol) -> str | None:
     """Body of an observation between its tags, less the white space that the protocol puts there; None without tags."""
-    before, after, pair = protocol.observation_before.strip(), protocol.observation_after.strip(), tool.observation
-    text = text.strip().removeprefix(before).removesuffix(after).strip()
+    text, pair = protocol.without_frame(text), tool.observation
     if not text.startswith(pair.open) or not text.removeprefix(pair.open).endswith(pair.close):
         return None
     body = text.removeprefix(pair.open).removesuffix(pair.close)

@@ -95,6 +95,17 @@ def test_the_forced_opening_opens_the_answer(protocol):
         assert protocol.extract_answer(f"{opening}a{protocol.answer.close}") == "a"
 
 
+@pytest.mark.parametrize("protocol", PRESETS.values(), ids=list(PRESETS))
+@given(body=LINE)
+def test_an_observation_without_its_frame_is_its_body_between_tags(protocol, body):
+    tool = protocol.tools[0]
+    codec = Codec(CharTokenizer(["<|im_start|>", "<|im_end|>"]), protocol)
+    spelled = codec.spell_observation(tool, body, max_tokens=500).text
+    framed = protocol.without_frame(spelled)
+    assert framed.startswith(tool.observation.open) and framed.endswith(tool.observation.close)
+    assert body.strip() in framed
+
+
 @given(LINE, LINE)
 def test_in_react_whoever_begins_an_observation_has_asked_for_it(thought, query):
     turn = f"Thought: {thought}\nAction: search\nAction Input: {query}\nObservation:"

@@ -190,7 +190,7 @@ def _check_search(mapping: Mapping[str, Any], method: Method) -> None:
 
 def add_world_arguments(group: Any) -> None:
     """Add the options that say who answers actions, and how a question is put, to a group of a parser."""
-    group.add_argument("--method", help="autocoa, react, search_r1, model_only (default: autocoa)")
+    group.add_argument("--method", help="autocoa, react, search_r1, hermes, model_only (default: autocoa)")
     add_search_arguments(group)
     group.add_argument(
         "--environment",

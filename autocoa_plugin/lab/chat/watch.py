@@ -67,7 +67,7 @@ class Watcher:
 
 def _body(segment: Segment, call: Call, codec: Codec) -> str:
     tags = codec.protocol.tool(call.tool).observation
-    return segment.text.replace(tags.open, "").replace(tags.close, "").strip()
+    return codec.protocol.without_frame(segment.text).replace(tags.open, "").replace(tags.close, "").strip()
 
 
 # ------------------------------------------------------------------------------------- text of ids that come one by one

@@ -52,9 +52,11 @@ def compare_with_real(entries: Sequence[Entry], search: SearchSettings | None, r
 
 def body_of(part: Part, protocol: str | None) -> str:
     """Body of an observation, between its tags."""
-    text = part.text.strip()
     spelling = READABLE.get(protocol or "")
-    for tool in spelling.tools if spelling else ():
+    if spelling is None:
+        return part.text.strip()
+    text = spelling.without_frame(part.text)
+    for tool in spelling.spelled_tools:
         text = text.removeprefix(tool.observation.open).removesuffix(tool.observation.close).strip()
     return text
 

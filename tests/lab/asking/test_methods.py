@@ -7,11 +7,15 @@ import re
 from dataclasses import replace
 
 import pytest
+from chat_tokenizer import ChatTokenizer
+from tool_chat import tool_tokenizer
 
 from autocoa_plugin.assembly import build_environment
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.methods import METHODS, Method, apply_method, get_method
-from autocoa_plugin.lab.asking.prompting import REACT_EXAMPLES, SHOTS, Example, shot_messages
+from autocoa_plugin.lab.asking.prompting import REACT_EXAMPLES, SHOTS, Example, Prompting, shot_messages
+from autocoa_plugin.lab.asking.question import Question
+from autocoa_plugin.lab.asking.world import World
 from autocoa_plugin.limits import Limits
 from autocoa_plugin.loop import rollout
 from autocoa_plugin.prompts import get_prompt, prompt_ids
@@ -161,6 +165,38 @@ def test_everything_that_a_method_names_exists(method):
     assert method.system_prompt is None or get_prompt(method.system_prompt)
     messages = shot_messages(method.shots)
     assert [each["role"] for each in messages] == ["user", "assistant"] * (len(messages) // 2)
+
+
+# --------------------------------------------------------------------------------------------------- prompts of a world
+
+
+def test_a_world_that_calls_tools_in_json_tells_of_them_by_the_template_and_a_closed_book_does_not():
+    tokenizer = tool_tokenizer()
+    question = Question("q1", "Who wrote Kim?", ("Rudyard Kipling",))
+    acting = apply_method(SETTINGS, get_method("hermes"))
+    for settings, told in ((acting, True), (replace(acting, tools=(), search=None), False)):
+        world = World(settings, "hermes")
+        prompting = world.prepare(Codec(tokenizer, get_protocol("hermes"))).prompting
+        text = tokenizer.decode(prompting.ids(question))
+        assert ('"name": "search"' in text) is told and "\\boxed{answer}" in text
+
+
+def test_a_world_that_calls_tools_in_json_refuses_a_model_whose_template_says_nothing_of_them():
+    world = World(apply_method(SETTINGS, get_method("hermes")), "hermes")
+    codec = Codec(ChatTokenizer(merges=["<|im_start|>", "<|im_end|>"]), get_protocol("hermes"))
+    with pytest.raises(ConfigError, match="chat template says nothing of tool 'search'"):
+        world.prepare(codec)
+
+
+def test_a_prompt_in_a_file_is_identified_by_what_it_says(tmp_path):
+    tokenizer = ChatTokenizer()
+    identities = []
+    for folder in ("here", "there"):
+        file = tmp_path / folder / "words.md"
+        file.parent.mkdir()
+        file.write_text("Be brief.", encoding="utf-8")
+        identities.append(Prompting(tokenizer, str(file)).identity())
+    assert identities[0] == identities[1] and identities[0]["system_prompt"] == "words.md"
 
 
 # ------------------------------------------------------------------------------------------------------------ examples
