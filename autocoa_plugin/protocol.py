@@ -19,7 +19,7 @@ from typing import Any, Literal
 from .answers import extract_boxed, extract_tagged, has_open_box, has_open_tag
 from .errors import ConfigError, ProtocolError, nearest
 from .lookup import Plug, Socket
-from .tool_calls import Action, Defect, TagPair, Tool, ToolSpec, read_arguments, read_call
+from .tool_calls import Action, Defect, TagPair, Tool, ToolSpec, one_text, read_arguments, read_call
 
 
 @dataclass(frozen=True)
@@ -114,26 +114,30 @@ class Protocol:
     def with_tools(self, specs: Iterable[ToolSpec]) -> Protocol:
         """Make tools known: exactly these where calls are in JSON (none: no change), else these beside the others.
 
-        A tool that is there keeps its tags; one that is not gets those of `tool_tags`. Raises `ProtocolError` for a
-        tool without tags, for a name that occurs twice and for a schema that cannot be used (`ToolSpec.check`).
+        A tool that is there keeps its tags, and its spec where the one that is given says no more than the name; one
+        that is not gets the tags of `tool_tags`. Raises `ProtocolError` for a tool without tags, for a name that occurs
+        twice and for a schema that cannot be used (`ToolSpec.check`).
         """
+        known = {tool.name: tool for tool in self.tools}
         given: dict[str, ToolSpec] = {}
         for spec in specs:
             spec.check()
             if given.setdefault(spec.name, spec) is not spec:
                 raise ProtocolError(f"two tools have the name {spec.name!r}: a policy could not tell them apart")
-        if self.call_format == "json":
-            first = self.tools[0]
-            shared = tuple(Tool(name, first.action, first.observation, spec) for name, spec in given.items())
-            return replace(self, tools=shared or self.tools)
-        tools = [replace(tool, spec=given.pop(tool.name, tool.spec)) for tool in self.tools]
-        return replace(self, tools=(*tools, *map(self._with_tags, given.values())))
+            if spec.name not in known:
+                known[spec.name] = self._spelled(spec)
+            elif spec != ToolSpec(spec.name):
+                known[spec.name] = replace(known[spec.name], spec=spec)
+        names = given if given and self.call_format == "json" else known
+        return replace(self, tools=tuple(known[name] for name in names))
 
-    def _with_tags(self, spec: ToolSpec) -> Tool:
+    def _spelled(self, spec: ToolSpec) -> Tool:
+        if self.call_format == "json":
+            return replace(self.tools[0], name=spec.name, spec=spec)
         if self.tool_tags is None:
             raise ProtocolError(
-                f"protocol {self.name!r} has no tags for tool {spec.name!r}: take one that calls tools in JSON "
-                "('hermes'), or give the protocol tool_tags"
+                f"protocol {self.name!r} has no tool {spec.name!r}, and no tags to add it: take a protocol that calls "
+                "tools in JSON ('hermes'), or give it tool_tags"
             )
         action, observation = (
             TagPair(pair.open.replace("{name}", spec.name), pair.close.replace("{name}", spec.name))
@@ -178,13 +182,15 @@ class Protocol:
         return self._action(tool, text[start + len(tool.action.open) : close].strip(), start, end)
 
     def _action(self, tool: Tool, body: str, start: int, end: int) -> Action:
-        is_text = self.call_format == "tags" and (tool.spec is None or tool.spec.text_name is not None)
-        if is_text or not body:
-            return Action(tool.name, body, start, end, None if body else Defect.EMPTY)
+        spec = tool.spec
+        if not body:
+            return Action(tool.name, "", start, end, Defect.EMPTY)
         if self.call_format == "json":
             call = read_call(body, {each.name: each.spec or ToolSpec(each.name) for each in self.tools})
+        elif spec is None or spec.text_name or (spec.needs_text and not body.startswith("{")):
+            return Action(tool.name, body, start, end)
         else:
-            call = read_arguments(body, tool.spec or ToolSpec(tool.name))
+            call = read_arguments(body, spec)
         if isinstance(call, Defect):
             return Action(tool.name, "", start, end, call)
         return Action(call.tool, call.parameters, start, end, arguments=call.arguments)
@@ -294,13 +300,12 @@ SEARCH_R1 = Protocol(
 # A result is a message of its own to the chat template: the loop ends the policy's, writes the user's, begins the next.
 HERMES = Protocol(
     name="hermes",
-    tools=(
-        Tool(
-            "search",
-            TagPair("<tool_call>", "</tool_call>"),
-            TagPair("<tool_response>", "</tool_response>"),
+    tools=tuple(
+        Tool(spec.name, TagPair("<tool_call>", "</tool_call>"), TagPair("<tool_response>", "</tool_response>"), spec)
+        for spec in (
             ToolSpec("search", "Search for passages that answer a query."),
-        ),
+            ToolSpec("calculate", "Evaluate an arithmetic expression.", one_text("expression")),
+        )
     ),
     thought=TagPair("<think>", "</think>"),
     answer=TagPair("\\boxed{", "}"),

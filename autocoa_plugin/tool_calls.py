@@ -25,9 +25,6 @@ from .errors import ProtocolError
 MAX_CHARS = 65_536
 """A longer call is malformed: checking a schema takes microseconds for each item of a list."""
 
-ONE_TEXT: Mapping[str, Any] = {"type": "object", "properties": {"query": {"type": "string"}}, "required": ["query"]}
-"""Schema of a tool that takes one text."""
-
 _NAME = re.compile(r"[A-Za-z0-9_./:-]{1,128}")  # what MCP and the chat APIs allow; none of it can end a tag or a text
 
 
@@ -37,6 +34,11 @@ class TagPair:
 
     open: str
     close: str
+
+
+def one_text(name: str = "query") -> dict[str, Any]:
+    """Schema of a tool that takes one text."""
+    return {"type": "object", "properties": {name: {"type": "string"}}, "required": [name]}
 
 
 class Defect(StrEnum):
@@ -52,17 +54,21 @@ class ToolSpec:
 
     name: str
     description: str = ""
-    schema: Mapping[str, Any] = field(default_factory=lambda: dict(ONE_TEXT), hash=False)
+    schema: Mapping[str, Any] = field(default_factory=one_text, hash=False)
 
     @property
     def text_name(self) -> str | None:
         """Name of the one text that the tool takes (a required string, and nothing else); None for any other tool."""
-        properties = self.schema.get("properties")
-        if not isinstance(properties, Mapping) or len(properties) != 1:
-            return None
-        ((name, kind),) = properties.items()
-        is_text = isinstance(kind, Mapping) and kind.get("type") == "string"
-        return name if is_text and self.schema.get("required") == [name] else None
+        return self.schema["required"][0] if self.needs_text and len(self.schema["properties"]) == 1 else None
+
+    @property
+    def needs_text(self) -> bool:
+        """True when a text is all that the tool needs; what else it takes may be left out."""
+        properties, required = self.schema.get("properties"), self.schema.get("required")
+        if not isinstance(properties, Mapping) or not isinstance(required, list | tuple) or len(required) != 1:
+            return False
+        kind = properties.get(required[0])
+        return isinstance(kind, Mapping) and kind.get("type") == "string"
 
     def template(self) -> dict[str, Any]:
         """Spell the tool as chat templates want it, in OpenAI's form."""

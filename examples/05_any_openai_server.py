@@ -19,7 +19,7 @@ from autocoa_plugin.assembly import build_search
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
 from autocoa_plugin.prompts import prompt_ids
-from autocoa_plugin.protocol import PRESETS, get_protocol
+from autocoa_plugin.protocol import PRESETS, ToolSpec, get_protocol
 from autocoa_plugin.settings import SearchSettings
 
 
@@ -41,7 +41,7 @@ async def main(arguments: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
-    codec = Codec(tokenizer, get_protocol(arguments.protocol))
+    codec = Codec(tokenizer, get_protocol(arguments.protocol).with_tools([ToolSpec("search")]))
     web = SearchSettings(backend="duckduckgo")
     settings = SearchSettings(corpus=arguments.corpus) if arguments.corpus else web
     messages = [{"role": "user", "content": arguments.question}]

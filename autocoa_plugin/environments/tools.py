@@ -133,7 +133,7 @@ def arguments_of(action: Action, spec: ToolSpec) -> dict[str, Any]:
 
     Raises `ToolResponseError` for text that is no JSON object where several arguments are asked for.
     """
-    if action.arguments:
+    if action.arguments or action.parameters == "{}":  # a call in JSON without arguments
         return dict(action.arguments)
     properties = spec.schema.get("properties", {})
     wanted = list(spec.schema.get("required", ())) or list(properties)[:1]

@@ -14,7 +14,7 @@ from tool_strategies import SPECS, arguments_of, expected_call
 
 from autocoa_plugin.errors import ProtocolError
 from autocoa_plugin.protocol import AUTOCOA, HERMES, PRESETS, REACT, SEARCH_R1, TagPair, Tool
-from autocoa_plugin.tool_calls import MAX_CHARS, Defect, ToolCall, ToolSpec, read_arguments, read_call
+from autocoa_plugin.tool_calls import MAX_CHARS, Defect, ToolCall, ToolSpec, one_text, read_arguments, read_call
 
 SEARCH = ToolSpec("search")
 TIDE = ToolSpec(
@@ -211,6 +211,14 @@ def test_in_json_exactly_the_tools_that_are_given_are_known():
     assert told == {"type": "function", "function": function}
 
 
+@pytest.mark.parametrize("protocol", PRESETS.values(), ids=list(PRESETS))
+def test_a_spec_that_says_no_more_than_a_name_changes_nothing_of_a_tool_that_is_there(protocol):
+    names = [tool.name for tool in protocol.tools]
+    assert protocol.with_tools([ToolSpec(name) for name in names]) == protocol
+    asks = ToolSpec("search", "Ask.", one_text("question"))
+    assert protocol.with_tools([asks]).tool("search") == replace(protocol.tool("search"), spec=asks)
+
+
 def test_tools_that_call_in_json_share_their_tags():
     other = Tool("b", TagPair("<b>", "</b>"), TagPair("<r>", "</r>"))
     with pytest.raises(ProtocolError, match="calls tools in JSON, so they share their tags: those of 'b' differ"):
@@ -220,7 +228,7 @@ def test_tools_that_call_in_json_share_their_tags():
 def test_tags_are_added_by_a_protocols_pattern_and_those_that_are_there_stay():
     protocol = AUTOCOA.with_tools([SEARCH, TIDE])
     assert [tool.name for tool in protocol.tools] == ["search", "calculate", "tide"]
-    assert protocol.tool("search") == replace(AUTOCOA.tool("search"), spec=SEARCH)
+    assert protocol.tool("search") == AUTOCOA.tool("search")
     assert protocol.tool("tide") == Tool(
         "tide", TagPair("<begin_tide>", "</end_tide>"), TagPair("<tide_result>", "</tide_result>"), TIDE
     )
@@ -230,7 +238,7 @@ def test_tags_are_added_by_a_protocols_pattern_and_those_that_are_there_stay():
 @pytest.mark.parametrize("protocol", [SEARCH_R1, REACT], ids=lambda each: each.name)
 def test_a_protocol_without_pattern_refuses_a_tool_that_it_lacks(protocol):
     assert protocol.with_tools([SEARCH]).tags() == protocol.tags()
-    with pytest.raises(ProtocolError, match="has no tags for tool 'tide': take one that calls tools in JSON"):
+    with pytest.raises(ProtocolError, match="has no tool 'tide', and no tags to add it: take a protocol that calls"):
         protocol.with_tools([TIDE])
 
 
@@ -238,7 +246,10 @@ def test_between_tags_a_tool_that_takes_more_than_one_text_is_called_in_json():
     protocol = AUTOCOA.with_tools([SEARCH, TIDE])
     action = protocol.find_action('<begin_tide> {"port": "Dover", "hours": 3} </end_tide>')
     assert action is not None and action.arguments == {"port": "Dover", "hours": 3}
-    wrong = protocol.find_action("<begin_tide> Dover </end_tide>")
+    # where one text is all that is needed it may stand alone, and is never taken for JSON that went wrong
+    bare = protocol.find_action("<begin_tide> Dover </end_tide>")
+    assert bare is not None and (bare.parameters, bare.arguments, bare.defect) == ("Dover", {}, None)
+    wrong = protocol.find_action('<begin_tide> {"port": 3} </end_tide>')
     assert wrong is not None and wrong.defect is Defect.MALFORMED
     text = protocol.find_action('<begin_search> {"query": "q"} </end_search>')
     assert text is not None and (text.parameters, text.arguments) == ('{"query": "q"}', {})

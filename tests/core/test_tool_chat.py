@@ -14,6 +14,7 @@ from tool_chat import tool_tokenizer
 from tool_strategies import SPECS, arguments_of, expected_call
 
 from autocoa_plugin import Codec, Limits, Role, Source, StopReason, Trajectory, rollout, score
+from autocoa_plugin.environments.tools import FunctionTool, Toolbox
 from autocoa_plugin.errors import ConfigError, TokenizerError
 from autocoa_plugin.prompts import check_template, get_prompt, prompt_ids
 from autocoa_plugin.protocol import HERMES, Protocol, ToolSpec
@@ -178,6 +179,20 @@ def test_a_tool_is_asked_with_its_arguments():
     (call,) = trajectory.calls()
     assert (call.tool, call.parameters, call.origin) == ("tide", '{"hours": 3, "port": "Dover"}', Origin.REAL)
     assert "tide 3" in trajectory.text()
+
+
+def test_a_plain_function_is_called_with_the_arguments_of_a_call_none_included():
+    def tide(port: str = "Dover", hours: int = 0) -> str:
+        """The tide in a port."""
+        return f"{port} in {hours} h"
+
+    toolbox = Toolbox({"tide": FunctionTool("tide", tide)})
+    codec = Codec(tool_tokenizer(), HERMES.with_tools(toolbox.specs))
+    calls = ('{"name": "tide", "arguments": {}}', '{"name": "tide", "arguments": {"hours": 3}}')
+    turns = [f"<tool_call>{call}</tool_call>" for call in calls]
+    engine = ScriptedEngine([*turns, TURNS[1]], encode=codec.encode, decode=codec.decode)
+    text = asyncio.run(rollout([1], engine=engine, environment=toolbox, codec=codec, limits=LIMITS)).text()
+    assert "\nDover in 0 h\n" in text and "\nDover in 3 h\n" in text
 
 
 def test_the_policy_that_writes_its_own_result_is_told_so_within_it():
