@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any
 
 from .environments.base import Environment, identity_of_part
+from .environments.open_page import PAGE_CHARS, OpenPageEnvironment
 from .environments.router import Budget, Router, build_policy
 from .environments.tools import CalculatorEnvironment, FunctionTool, SearchEnvironment, Toolbox
 from .errors import ConfigError
 from .lookup import Plug, check_arguments
 from .protocol import Protocol, ToolSpec, get_protocol
-from .retrieval.base import Retriever
+from .retrieval.base import Retriever, opens_documents
 from .runs.identity import flatten
 from .settings import TOOL_NAMES, TOOLS, SearchSettings, Settings, own
 
@@ -136,21 +137,49 @@ def build_search(settings: SearchSettings) -> SearchEnvironment:
     return SearchEnvironment(retriever, top_k=settings.top_k, price=settings.price_per_1000 / 1000)
 
 
-def build_retriever(settings: SearchSettings) -> Retriever:
-    """Build the retriever of a backend; raises `ConfigError` when its extra is not installed."""
+def build_open_page(settings: SearchSettings, *, page_chars: int = PAGE_CHARS) -> OpenPageEnvironment:
+    """Build the environment that opens documents of the search tool; raises `ConfigError` where it cannot open any."""
+    if not settings.is_foreign and settings.backend not in _OPENING:
+        raise _cannot_open(settings)
+    retriever = build_retriever(settings, opens=True)
+    if not opens_documents(retriever):
+        raise _cannot_open(settings)
+    return OpenPageEnvironment(retriever, page_chars=page_chars, price=settings.price_per_1000 / 1000)
+
+
+_OPENING = ("index", "autocoa")
+
+
+def _cannot_open(settings: SearchSettings) -> ConfigError:
+    return ConfigError(
+        "open_page reads documents of an embedded index (search.backend=index), of our own server (autocoa), or of a "
+        f"retriever with a method open; search.backend={settings.backend_name} has none"
+    )
+
+
+def build_retriever(settings: SearchSettings, *, opens: bool = False) -> Retriever:
+    """Build the retriever of a backend; raises `ConfigError` when its extra is not installed.
+
+    `opens`: an index of a version that could not open documents is built again.
+    """
+    if settings.is_foreign:
+        from .retrieval.foreign import build_foreign
+
+        return build_foreign(settings)
     if settings.backend == "index":
         from .retrieval.index_build import open_or_build
 
-        return open_or_build(str(settings.corpus), settings.index_folder)
+        return open_or_build(str(settings.corpus), settings.index_folder, opens=opens)
     if settings.backend == "duckduckgo":
         from .retrieval.web import WebRetriever
 
         return WebRetriever(timeout_s=settings.timeout_s)
-    from .retrieval.client import HttpRetriever
+    from .retrieval.client import HttpRetriever, OwnServerRetriever
 
-    return HttpRetriever(
+    is_ours = settings.backend == "autocoa"
+    return (OwnServerRetriever if is_ours else HttpRetriever)(
         str(settings.url),
-        dialect=settings.backend,
+        dialect="search_r1" if is_ours else str(settings.backend),
         timeout_s=settings.timeout_s,
         max_attempts=settings.max_attempts,
         max_in_flight=settings.max_concurrency,

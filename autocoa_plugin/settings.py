@@ -247,7 +247,11 @@ def _needed(needed: bool) -> str:
     return "is required" if needed else "must be left out"
 
 
-_NEEDS = {"index": "corpus", "search_r1": "url", "flashrag": "url", "duckduckgo": None}
+_NEEDS = {"index": "corpus", "search_r1": "url", "flashrag": "url", "autocoa": "url", "duckduckgo": None}
+_PLACES = ("corpus", "index_dir", "url")
+
+RETRIEVERS = Socket("autocoa.retrievers", "a retriever", methods=("search",))
+"""Search tools that are not ours (`retrieval.foreign`)."""
 
 
 @dataclass(frozen=True)
@@ -255,12 +259,15 @@ class SearchSettings:
     """Search tool: backend, its place, limits and price.
 
     `index`: the embedded index over `corpus` (JSON lines with id, title, text), built once in `index_dir` (default:
-    next to the corpus). `search_r1`, `flashrag`: an HTTP server at `url`. `duckduckgo`: the web, needs the extra `web`.
+    next to the corpus). `search_r1`, `flashrag`: an HTTP server at `url`. `autocoa`: `autocoa serve` at `url`.
+    `duckduckgo`: the web, needs the extra `web`. Any other: a retriever of yours, a name that a package publishes,
+    `package.module:Name` or `path/file.py:Name`, with arguments as `{use: NAME, arguments: {..}}`.
     `price_per_1000` is money per thousand real calls. `timeout_s` bounds one attempt of a server call, `max_attempts`
-    the attempts, `max_concurrency` the calls in flight per worker process.
+    the attempts, `max_concurrency` the calls in flight per worker process; a retriever of yours is called once, for
+    `timeout_s` at most.
     """
 
-    backend: Literal["index", "search_r1", "flashrag", "duckduckgo"] = "index"
+    backend: str | Plug = "index"
     corpus: str | None = None
     index_dir: str | None = None
     url: str | None = None
@@ -272,12 +279,41 @@ class SearchSettings:
     price_per_1000: float = 0.0
 
     def __post_init__(self) -> None:
-        needed = _NEEDS[self.backend]
-        if needed and not getattr(self, needed):
-            raise ConfigError(f"search.{needed} is required for search.backend={self.backend}")
+        plug = Plug.of(self.backend)
+        if not plug.arguments:  # one spelling of one thing: {use: index} is index
+            object.__setattr__(self, "backend", plug.use)
+        self._check_backend(plug)
         for name in ("top_k", "max_concurrency", "max_attempts", "cache_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"search.{name} must be >= 1, got {getattr(self, name)}")
+
+    def _check_backend(self, plug: Plug) -> None:
+        if not self.is_foreign:
+            require(not plug.arguments, f"search.backend={plug.use} takes no arguments, got {[*plug.arguments]}")
+            needed = _NEEDS[plug.use]
+            require(
+                needed is None or bool(getattr(self, needed)),
+                f"search.{needed} is required for search.backend={plug.use}",
+            )
+            return
+        RETRIEVERS.path(plug.use, where="search.backend", known=_NEEDS)
+        given = [name for name in _PLACES if getattr(self, name) is not None]
+        require(
+            not given,
+            f"search.{' and search.'.join(given)} must be left out for search.backend={plug.use}: what a retriever of "
+            "yours needs are its arguments, backend: {use: NAME, arguments: {..}}",
+        )
+
+    @property
+    def is_foreign(self) -> bool:
+        """True when the backend is none of ours."""
+        return Plug.of(self.backend).use not in _NEEDS
+
+    @property
+    def backend_name(self) -> str:
+        """Name of the backend without arguments, and without the folder where it is a file: "wiki.py:Wiki"."""
+        path, colon, name = Plug.of(self.backend).use.rpartition(":")
+        return f"{Path(path).name if path.endswith('.py') else path}{colon}{name}"
 
     @property
     def index_folder(self) -> Path:
