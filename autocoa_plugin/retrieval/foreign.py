@@ -62,24 +62,25 @@ class ForeignRetriever:
         ]
 
     async def _call(self, method: str, *arguments: Any) -> Any:
-        function = getattr(self._retriever, method)
-        clock = asyncio.timeout(self._timeout_s)
+        # not asyncio.timeout: it would wait for ever for code that swallows its cancellation, and so would every
+        # rollout that asks the same thing (`CachedRetriever`)
+        call = asyncio.ensure_future(_called(getattr(self._retriever, method), *arguments))
+        call.add_done_callback(lambda each: each.cancelled() or each.exception())  # looked at, if nobody waits any more
         try:
-            async with clock:
-                return await _called(function, *arguments)
+            await asyncio.wait({call}, timeout=self._timeout_s)
+        finally:
+            is_late = not call.done()
+            call.cancel()
+        if is_late:
+            raise ToolTimeoutError(f"{self._name}: {method}: no answer within {self._timeout_s} s")
+        if call.cancelled():
+            raise ToolError(f"{self._name}: {method} cancelled its own call")
+        try:
+            return call.result()
         except (ToolError, ConfigError):
             raise
-        except TimeoutError as error:
-            said = f"no answer within {self._timeout_s} s" if clock.expired() else described(error)
-            raise ToolTimeoutError(f"{self._name}: {method}: {said}") from error
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # by us
-                raise
-            raise ToolError(f"{self._name}: {method} was cancelled from within") from error
         except Exception as error:
-            kind = ToolUnavailableError if isinstance(error, OSError) else ToolError
-            raise kind(f"{self._name}: {method}: {described(error)}") from error
+            raise _kind(error)(f"{self._name}: {method}: {described(error)}") from error
 
     def _answer(self, answer: Any, top_k: int, query: str) -> list[Document]:
         of = f"of query {query!r:.80}"
@@ -119,6 +120,12 @@ class ForeignRetriever:
 
     def _wrong(self, message: str) -> ToolResponseError:
         return ToolResponseError(f"{self._name}: {message}")
+
+
+def _kind(error: Exception) -> type[ToolError]:
+    if isinstance(error, TimeoutError):
+        return ToolTimeoutError
+    return ToolUnavailableError if isinstance(error, OSError) else ToolError
 
 
 async def _called(function: Callable[..., Any], *arguments: Any) -> Any:
