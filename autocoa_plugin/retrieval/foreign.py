@@ -100,7 +100,7 @@ class ForeignRetriever:
         if score is not None and (
             isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score)
         ):
-            raise self._wrong(f"{place} has the score {_seen(score)}, expected a finite number or none")
+            raise self._wrong(f"the score of {place} is {_seen(score)}, expected a finite number or none")
         identifier = str(item.id) if isinstance(item.id, int) and not isinstance(item.id, bool) else item.id
         texts = (("id", identifier, MAX_NAME_CHARS), ("title", item.title, MAX_NAME_CHARS))
         read = [self._text(*each, place) for each in (*texts, ("text", item.text, max_chars))]
@@ -108,9 +108,9 @@ class ForeignRetriever:
 
     def _text(self, field: str, value: Any, limit: int, place: str) -> str:
         if not isinstance(value, str):
-            raise self._wrong(f"{place} has as {field} {_seen(value)}, expected a string")
+            raise self._wrong(f"the {field} of {place} is {_seen(value)}, expected a string")
         if len(value) > limit:
-            raise self._wrong(f"{place} has a {field} of {len(value):,} characters, expected at most {limit:,}")
+            raise self._wrong(f"the {field} of {place} has {len(value):,} characters, expected at most {limit:,}")
         return encodable(value)
 
     def _list(self, found: Any, message: str) -> Sequence[Any]:
