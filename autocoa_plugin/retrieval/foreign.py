@@ -48,14 +48,14 @@ class ForeignRetriever:
         """Search for all queries in one call."""
         check_top_k(top_k)
         found = await self._call("search", list(queries), top_k)
-        answers = self._list(found, f"search gave {_seen(found)}, expected one list per query")
+        answers = self._list(found, "search gave", "one list per query")
         if len(answers) != len(queries):
             raise self._wrong(f"search gave {len(answers)} lists for {len(queries)} queries")
         return [self._answer(answer, top_k, query) for answer, query in zip(answers, queries, strict=True)]
 
     async def _open(self, document_id: str) -> list[Document]:
         found = await self._call("open", document_id)
-        passages = self._list(found, f"open gave {_seen(found)}, expected a list of passages")
+        passages = self._list(found, "open gave", "a list of passages")
         return [
             self._document(each, f"passage {place} of {document_id!r:.80}", MAX_OPENED_CHARS)
             for place, each in enumerate(passages)
@@ -84,7 +84,7 @@ class ForeignRetriever:
 
     def _answer(self, answer: Any, top_k: int, query: str) -> list[Document]:
         of = f"of query {query!r:.80}"
-        documents = self._list(answer, f"search gave {_seen(answer)} {of}, expected a list of documents")
+        documents = self._list(answer, f"the answer {of} is", "a list of documents")
         if len(documents) > top_k:
             raise self._wrong(f"search gave {len(documents)} documents {of}, expected at most {top_k}")
         return [self._document(each, f"document {place} {of}") for place, each in enumerate(documents)]
@@ -113,9 +113,9 @@ class ForeignRetriever:
             raise self._wrong(f"the {field} of {place} has {len(value):,} characters, expected at most {limit:,}")
         return encodable(value)
 
-    def _list(self, found: Any, message: str) -> Sequence[Any]:
+    def _list(self, found: Any, what: str, expected: str) -> Sequence[Any]:
         if not isinstance(found, list | tuple):
-            raise self._wrong(message)
+            raise self._wrong(f"{what} {_seen(found)}, expected {expected}")
         return found
 
     def _wrong(self, message: str) -> ToolResponseError:

@@ -15,8 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, rollout
+from autocoa_plugin.cassette.header import Header
+from autocoa_plugin.cassette.tape import Tape
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.environments.base import Context, Observation, answer_safely
+from autocoa_plugin.environments.cassette import CassetteEnvironment
 from autocoa_plugin.environments.open_page import (
     OpenPageEnvironment,
     cut_pages,
@@ -163,6 +166,18 @@ def test_a_document_without_the_passage_that_was_asked_for_is_a_failed_call() ->
 def test_a_page_that_holds_nothing_is_refused(page_chars: Any) -> None:
     with pytest.raises(ConfigError, match=r"^open_page\.page_chars must be a whole number >= 100, got "):
         OpenPageEnvironment(Library(), page_chars=page_chars)
+
+
+def test_a_tape_replays_pages_and_ids_that_lead_nowhere_without_the_retriever(tmp_path: Path) -> None:
+    header = Header("autocoa", "index", 3, "sha256:1")
+    recording = CassetteEnvironment(Tape.record(tmp_path / "t", header), mode="record", tool=opening(TIDES))
+    recorded = [ask(recording, parameters) for parameters in ("t0", "t0 2", "t99")]
+    recording.close()
+    replay = CassetteEnvironment(Tape.play(tmp_path / "t"), mode="replay")
+    replayed = [ask(replay, parameters) for parameters in ("t0", "t0 2", "t99")]
+    replay.close()
+    assert [(each.text, each.outcome) for each in replayed] == [(each.text, each.outcome) for each in recorded]
+    assert {each.origin for each in replayed} == {Origin.REPLAY}
 
 
 # ---------------------------------------------------------------------------------------------------- ids and requests

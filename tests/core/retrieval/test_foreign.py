@@ -82,7 +82,7 @@ class Unspeakable:
         ("text", "search gave str 'text', expected one list per query"),
         ([], "search gave 0 lists for 1 queries"),
         ([[], []], "search gave 2 lists for 1 queries"),
-        ([None], "search gave NoneType None of query 'tide', expected a list of documents"),
+        ([None], "the answer of query 'tide' is NoneType None, expected a list of documents"),
         ([[PASSAGE] * 3], "search gave 3 documents of query 'tide', expected at most 2"),
         ([[PASSAGE, "text"]], "document 1 of query 'tide' is str 'text', expected a Document or a mapping with text"),
         ([[{"titel": "T"}]], "{document} has no text, its keys are ['titel']"),
@@ -94,7 +94,7 @@ class Unspeakable:
         ([[{"text": "t", "score": "high"}]], "the score of {document} is str 'high', expected a finite number or none"),
         ([[{"text": "t", "score": float("nan")}]], "the score of {document} is float nan, expected a finite number"),
         ([[Unspeakable()]], "{document} is Unspeakable <Unspeakable instance at"),
-        (["x" * 10_000_000], "search gave str 'xxxxxxxxxxxx...xxxxxxxxxxxxx' of query 'tide', expected a list"),
+        (["x" * 10_000_000], "the answer of query 'tide' is str 'xxxxxxxxxxxx...xxxxxxxxxxxxx', expected a list"),
     ],
 )  # fmt: skip
 def test_an_answer_of_another_form_is_a_tool_error_that_says_what_came(found: Any, message: str) -> None:
