@@ -1,4 +1,4 @@
-"""What opening documents by id costs: processor seconds and bytes of the index with and without it, milliseconds per document.
+"""What opening documents by id costs: processor seconds and bytes of an index without and with it, ms per document.
 
     python benchmarks/retrieval_open.py [--passages 100000 1000000] [--folder FOLDER]
 
