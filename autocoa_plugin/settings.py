@@ -34,7 +34,8 @@ TOOLS = Socket("autocoa.tools", "a tool", methods=("answer",), takes="either")
 AUTHORS = Socket("autocoa.authors", "a world-model author", methods=("imagine",))
 ROUTING_POLICIES = Socket("autocoa.routing_policies", "a routing policy", methods=("choose",))
 # the short names that are ours
-TOOL_NAMES = ("search", "calculate")
+TOOL_NAMES = ("search", "open_page", "calculate")
+SEARCHING = ("search", "open_page")  # those that ask what `search` names
 AUTHOR_NAMES = ("self", "frozen", "model")
 POLICY_NAMES = ("fixed", "steps", "probability", "uncertainty")
 
@@ -394,7 +395,8 @@ class Settings:
             if own(plug, TOOL_NAMES, TOOLS, "tools" if plug == Plug(name) else f"tools.{name}") == name:
                 protocol.with_tools([ToolSpec(name)])  # other tools say only when they are built what they are
         if self.search is None and self.needs_search:
-            raise ConfigError("search is required when tools include 'search'")
+            needing = next(plug.use for name, plug in self.toolbox.items() if plug.use in SEARCHING and self.asks(name))
+            raise ConfigError(f"search is required when tools include {needing!r}")
         self._check_routing()
         require(self.first_prompt >= 0, f"first_prompt must be >= 0, got {self.first_prompt}")
         self._check_observation_loss()
@@ -409,7 +411,12 @@ class Settings:
     @property
     def needs_search(self) -> bool:
         """True when the search tool itself may be asked, in training or validation, and not only a tape or a model."""
-        return any(plug.use == "search" and self.asks(name) for name, plug in self.toolbox.items())
+        return any(plug.use in SEARCHING and self.asks(name) for name, plug in self.toolbox.items())
+
+    @property
+    def opens_pages(self) -> bool:
+        """True when documents that search finds can be opened, so that their ids are shown."""
+        return any(plug.use == "open_page" for plug in self.toolbox.values())
 
     def asks(self, tool: str) -> bool:
         """True when a tool itself may be asked, in training or validation, and not only a tape or a world model."""
@@ -426,6 +433,8 @@ class Settings:
             "world_model.author": (AUTHORS, self.world_model.author, AUTHOR_NAMES),
             "routing.policy": (ROUTING_POLICIES, self.routing.policy, POLICY_NAMES),
         }
+        if self.search is not None and self.needs_search:
+            places["search.backend"] = (RETRIEVERS, self.search.backend, tuple(_NEEDS))
         return {
             key: socket.identity(value, where=f"autocoa.{key}")
             for key, (socket, value, names) in places.items()

@@ -14,6 +14,7 @@ import json
 import re
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import ConfigError, ToolResponseError, nearest
@@ -45,21 +46,34 @@ OPEN_PAGE = ToolSpec(
 )
 
 
+def spec_of(name: str) -> tuple[ToolSpec, ...]:
+    """Say what the tool takes under the name that a recipe gives it."""
+    return (replace(OPEN_PAGE, name=name),)
+
+
 class OpenPageEnvironment:
     """Environment of the tool `open_page`: the parameters are an id and perhaps a page, the observation is that page.
 
-    `page_chars` bounds a page in characters, `price` is money per document that is fetched. An unknown id, and a page
-    that the document does not have, are empty results that say so. Raises `ConfigError` for a `page_chars` below 100.
+    `page_chars` bounds a page in characters, `price` is money per document that is fetched, `name` is what the policy
+    calls the tool. An unknown id, and a page that the document does not have, are empty results that say so. Raises
+    `ConfigError` for a `page_chars` below 100.
     """
 
     stops_at_observation = True
-    specs = (OPEN_PAGE,)
 
-    def __init__(self, retriever: OpensDocuments, *, page_chars: int = PAGE_CHARS, price: float = 0.0) -> None:
+    def __init__(
+        self,
+        retriever: OpensDocuments,
+        *,
+        page_chars: int = PAGE_CHARS,
+        price: float = 0.0,
+        name: str = OPEN_PAGE.name,
+    ) -> None:
         if isinstance(page_chars, bool) or not isinstance(page_chars, int) or page_chars < MIN_PAGE_CHARS:
             raise ConfigError(f"open_page.page_chars must be a whole number >= {MIN_PAGE_CHARS}, got {page_chars!r}")
         self._documents = CachedRetriever(DocumentOpener(retriever), max_entries=KEPT_DOCUMENTS)
         self._page_chars, self._price = page_chars, price
+        self.specs = spec_of(name)
 
     def identity(self) -> Mapping[str, Any]:
         """What observations depend on beside the retriever."""
