@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, rollout
-from autocoa_plugin.cassette.header import Header
+from autocoa_plugin.assembly import build_environment, identity_of
+from autocoa_plugin.cassette.header import Header, corpus_identity
 from autocoa_plugin.cassette.tape import Tape
+from autocoa_plugin.config import from_mapping
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.environments.base import Context, Observation, answer_safely
 from autocoa_plugin.environments.cassette import CassetteEnvironment
@@ -33,6 +35,7 @@ from autocoa_plugin.errors import ConfigError, ToolUnavailableError
 from autocoa_plugin.protocol import Action, TagPair, Tool
 from autocoa_plugin.retrieval.base import CachedRetriever, Document
 from autocoa_plugin.retrieval.index_build import open_or_build
+from autocoa_plugin.settings import Settings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine
 from autocoa_plugin.trajectory import Origin, Outcome
 
@@ -290,6 +293,91 @@ def test_pages_are_the_text_without_the_space_between_them(text: str, page_chars
 )  # fmt: skip
 def test_a_page_ends_with_a_sentence_of_its_second_half_else_with_a_word(text: str, pages: list[str]) -> None:
     assert [text[start:end] for start, end in cut_pages(text, 20)] == pages
+
+
+# ------------------------------------------------------------------------------------------------------- in a recipe
+
+TAGS_FILE = """
+from dataclasses import replace
+from autocoa_plugin.protocol import AUTOCOA, TagPair, Tool
+TAGS = replace(AUTOCOA, name="tags", tools=(
+    *AUTOCOA.tools,
+    Tool("open_page", TagPair("<begin_open_page>", "</end_open_page>"), TagPair("<page>", "</page>")),
+    Tool("read", TagPair("<begin_read>", "</end_read>"), TagPair("<read>", "</read>")),
+))
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Any:
+    """Settings over a corpus of tides, in a protocol that has tags for `open_page` and for a tool `read`."""
+    (tmp_path / "tags.py").write_text(TAGS_FILE)
+    rows = [{"id": passage.id, "title": passage.title, "text": passage.text} for passage in TIDES]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = {"protocol": f"{tmp_path}/tags.py:TAGS", "search": {"corpus": str(tmp_path / "corpus.jsonl")}}
+    return lambda **more: from_mapping(Settings, {**given, **more}, where="autocoa")
+
+
+OPENS = {"use": "open_page", "arguments": {"page_chars": 220}}
+
+
+def test_a_recipe_with_open_page_shows_ids_and_one_without_does_not(recipe: Any) -> None:
+    plain = build_environment(recipe(tools=["search"]))
+    both = build_environment(recipe(tools=["search", {"open_page": OPENS}]))
+    assert "[id " not in ask(plain, "Fact 05-0", tool="search").text
+    assert '"Tide [id t5]"' in ask(both, "Fact 05-0", tool="search").text
+    assert ask(both, "t5").text.startswith("Tide [id t5], page 3 of 6 ")
+
+
+def test_it_answers_and_is_described_under_the_name_that_the_recipe_gives_it(recipe: Any) -> None:
+    environment = build_environment(recipe(tools={"search": "search", "read": OPENS}))
+    assert ask(environment, "t5", tool="read").outcome is Outcome.OK
+    assert [spec.name for spec in environment.specs] == ["search", "read"]
+    assert environment.specs[1].schema["required"] == ["id"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"tools": ["search", {"open_page": {"use": "open_page", "arguments": {"page_char": 9}}}]},
+         r"autocoa\.tools\.open_page: open_page takes no argument 'page_char' \(did you mean 'page_chars'\?\)"),
+        ({"tools": [{"open_page": {"use": "open_page", "arguments": {"page_chars": "9"}}}]},
+         r"open_page\.page_chars must be a whole number >= 100, got '9'"),
+        ({"tools": ["open_page"], "search": None}, r"search is required when tools include 'open_page'"),
+        ({"tools": ["open_page"], "search": {"backend": "duckduckgo"}}, r"search\.backend=duckduckgo has none"),
+        ({"tools": ["open_pag"]}, r"tools must be one of .*did you mean 'open_page'"),
+    ],
+)  # fmt: skip
+def test_a_recipe_that_cannot_open_pages_is_refused(recipe: Any, more: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_environment(recipe(**more))
+
+
+def test_a_tape_without_ids_is_no_tape_of_a_recipe_with_open_page(recipe: Any, tmp_path: Path) -> None:
+    tools, tape = ["search", {"open_page": OPENS}], {"path": str(tmp_path / "t")}
+    recording = build_environment(recipe(tools=tools, cassette=tape))
+    found = [ask(recording, "Fact 05-0", tool="search").text, ask(recording, "t5").text]
+    recording.close()
+    replay = build_environment(recipe(tools=tools, cassette={**tape, "mode": "replay"}))
+    assert [ask(replay, "Fact 05-0", tool="search").text, ask(replay, "t5").text] == found
+    assert replay.specs == recording.specs  # though nothing is built
+    replay.close()
+    for others in (["search"], ["search", "open_page"]):  # without ids, and with pages of another size
+        with pytest.raises(ConfigError, match=r"was recorded with corpus=.* they do not belong together"):
+            build_environment(recipe(tools=others, cassette={**tape, "mode": "replay"}))
+
+
+def test_a_run_is_made_with_the_size_of_its_pages_and_with_the_retriever(recipe: Any, tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text(
+        "class Library:\n    async def search(self, queries, top_k): return []\n"
+        "    async def open(self, document_id): return []\n    def identity(self): return {'revision': 7}\n"
+    )
+    settings = recipe(tools=["search", {"open_page": OPENS}], search={"backend": f"{tmp_path}/library.py:Library"})
+    identity = identity_of(settings, build_environment(settings))
+    assert identity["tools.open_page.page_chars"] == 220
+    assert identity["search.backend.use"] == "library.py:Library"
+    assert identity["search.backend.source"].startswith("sha256:")
+    assert identity["search.backend.corpus"] == corpus_identity(settings.search)
 
 
 # ---------------------------------------------------------------------------------------------------- through the loop
