@@ -2,6 +2,7 @@
 
     toolbox ─┬─ search ──── router ─┬─ real ──────── cassette ─┬─ search ── cache ── retriever
              │                      └─ world_model ── author   │
+             ├─ open_page ──────────── cassette ───────────────┼─ open_page ── the same retriever
              ├─ tide (yours) ───────── cassette ───────────────┴─ tide
              └─ calculate
 
@@ -15,15 +16,17 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from .cassette.header import corpus_identity
 from .environments.base import Environment, identity_of_part
+from .environments.open_page import OPEN_PAGE, PAGE_CHARS, OpenPageEnvironment, spec_of
 from .environments.router import Budget, Router, build_policy
 from .environments.tools import CalculatorEnvironment, FunctionTool, SearchEnvironment, Toolbox
 from .errors import ConfigError
 from .lookup import Plug, check_arguments
 from .protocol import Protocol, ToolSpec, get_protocol
-from .retrieval.base import Retriever
+from .retrieval.base import Retriever, opens_documents
 from .runs.identity import flatten
-from .settings import TOOL_NAMES, TOOLS, SearchSettings, Settings, own
+from .settings import SEARCHING, TOOL_NAMES, TOOLS, SearchSettings, Settings, own
 
 
 def build_environment(settings: Settings, *, budget: Budget | None = None) -> Toolbox:
@@ -51,6 +54,8 @@ def identity_of(settings: Settings, environment: Toolbox) -> dict[str, Any]:
     {"tools.tide.use": "tool.py:Tide", "tools.tide.source": "sha256:..", ...}; empty where all is ours.
     """
     found: dict[str, dict[str, Any]] = dict(settings.foreign())
+    if "search.backend" in found and settings.search is not None:
+        found["search.backend"]["corpus"] = corpus_identity(settings.search)
     for name, tool in environment.parts.items():
         content = identity_of_part(tool)
         if content:
@@ -73,9 +78,20 @@ def _real_tools(settings: Settings) -> dict[str, Environment]:
     recorded = [name for name, plug in settings.toolbox.items() if plug.use != "calculate"]
     protocol = get_protocol(settings.protocol).name
     others = {key: content for key, content in settings.foreign().items() if key.startswith("tools.")}
+    # with it search shows ids: another observation of the same query
+    others |= {
+        f"tools.{name}": {"page_chars": PAGE_CHARS, **plug.arguments}
+        for name, plug in settings.toolbox.items()
+        if plug.use == "open_page"
+    }
     first = next((tools[name] for name in recorded if name in tools), None)
     tape = build_cassette(settings.cassette, protocol, settings.search, first, others=others)
-    return tools | {name: tape.around(tools.get(name)) for name in recorded}
+    return tools | {name: tape.around(tools.get(name), specs=_specs(settings, name)) for name in recorded}
+
+
+def _specs(settings: Settings, name: str) -> tuple[ToolSpec, ...]:
+    """Say what a tool of ours takes, which a replay does not build."""
+    return spec_of(name) if settings.toolbox[name].use == "open_page" else ()
 
 
 def _routed(name: str, real: Environment | None, settings: Settings, budget: Budget | None) -> Environment:
@@ -96,10 +112,11 @@ def _tool(name: str, settings: Settings) -> Environment | None:
     plug, where = settings.toolbox[name], f"autocoa.tools.{name}"
     if own(plug, TOOL_NAMES, TOOLS, where) is None:
         return build_tool(name, plug)
-    if plug.use == "search" and not settings.asks(name):
+    if plug.use in SEARCHING and not settings.asks(name):
         return None
-    check_arguments(partial(BUILDERS[plug.use], settings), plug.arguments, f"{where}: {plug.use}")
-    return BUILDERS[plug.use](settings, **plug.arguments)
+    build = partial(BUILDERS[plug.use], settings, name)
+    check_arguments(build, plug.arguments, f"{where}: {plug.use}")
+    return build(**plug.arguments)
 
 
 def build_tool(name: str, plug: str | Plug) -> Environment:
@@ -115,42 +132,80 @@ def build_tool(name: str, plug: str | Plug) -> Environment:
     return found
 
 
-def _search(settings: Settings) -> Environment:
+def _search(settings: Settings, name: str) -> Environment:
     if settings.search is None:
         raise ConfigError("search is required when tools include 'search'")
-    return build_search(settings.search)
+    return build_search(settings.search, shows_ids=settings.opens_pages)
+
+
+def _open_page(settings: Settings, name: str, page_chars: int = PAGE_CHARS) -> Environment:
+    if settings.search is None:
+        raise ConfigError("search is required when tools include 'open_page'")
+    return build_open_page(settings.search, page_chars=page_chars, name=name)
 
 
 BUILDERS: Mapping[str, Callable[..., Environment]] = {
     "search": _search,
-    "calculate": lambda settings: CalculatorEnvironment(),
+    "open_page": _open_page,
+    "calculate": lambda settings, name: CalculatorEnvironment(),
 }
-"""What builds each tool of `settings.TOOL_NAMES`, from the settings and the arguments of its entry."""
+"""What builds each tool of `settings.TOOL_NAMES`, from the settings, the name and the arguments of its entry."""
 
 
-def build_search(settings: SearchSettings) -> SearchEnvironment:
+def build_search(settings: SearchSettings, *, shows_ids: bool = False) -> SearchEnvironment:
     """Build the search environment with its cache."""
     from .retrieval.base import CachedRetriever
 
     retriever = CachedRetriever(build_retriever(settings), max_entries=settings.cache_size)
-    return SearchEnvironment(retriever, top_k=settings.top_k, price=settings.price_per_1000 / 1000)
+    price = settings.price_per_1000 / 1000
+    return SearchEnvironment(retriever, top_k=settings.top_k, price=price, shows_ids=shows_ids)
 
 
-def build_retriever(settings: SearchSettings) -> Retriever:
-    """Build the retriever of a backend; raises `ConfigError` when its extra is not installed."""
+def build_open_page(
+    settings: SearchSettings, *, page_chars: int = PAGE_CHARS, name: str = OPEN_PAGE.name
+) -> OpenPageEnvironment:
+    """Build the environment that opens documents of the search tool; raises `ConfigError` where it cannot open any."""
+    if not settings.is_foreign and settings.backend not in _OPENING:
+        raise _cannot_open(settings)
+    retriever = build_retriever(settings, opens=True)
+    if not opens_documents(retriever):
+        raise _cannot_open(settings)
+    return OpenPageEnvironment(retriever, page_chars=page_chars, price=settings.price_per_1000 / 1000, name=name)
+
+
+_OPENING = ("index", "autocoa")
+
+
+def _cannot_open(settings: SearchSettings) -> ConfigError:
+    return ConfigError(
+        "open_page reads documents of an embedded index (search.backend=index), of our own server (autocoa), or of a "
+        f"retriever with a method open; search.backend={settings.backend_name} has none"
+    )
+
+
+def build_retriever(settings: SearchSettings, *, opens: bool = False) -> Retriever:
+    """Build the retriever of a backend; raises `ConfigError` when its extra is not installed.
+
+    `opens`: an index of a version that could not open documents is built again.
+    """
+    if settings.is_foreign:
+        from .retrieval.foreign import build_foreign
+
+        return build_foreign(settings)
     if settings.backend == "index":
         from .retrieval.index_build import open_or_build
 
-        return open_or_build(str(settings.corpus), settings.index_folder)
+        return open_or_build(str(settings.corpus), settings.index_folder, opens=opens)
     if settings.backend == "duckduckgo":
         from .retrieval.web import WebRetriever
 
         return WebRetriever(timeout_s=settings.timeout_s)
-    from .retrieval.client import HttpRetriever
+    from .retrieval.client import HttpRetriever, OwnServerRetriever
 
-    return HttpRetriever(
+    is_ours = settings.backend == "autocoa"
+    return (OwnServerRetriever if is_ours else HttpRetriever)(
         str(settings.url),
-        dialect=settings.backend,
+        dialect="search_r1" if is_ours else str(settings.backend),
         timeout_s=settings.timeout_s,
         max_attempts=settings.max_attempts,
         max_in_flight=settings.max_concurrency,

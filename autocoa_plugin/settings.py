@@ -34,7 +34,8 @@ TOOLS = Socket("autocoa.tools", "a tool", methods=("answer",), takes="either")
 AUTHORS = Socket("autocoa.authors", "a world-model author", methods=("imagine",))
 ROUTING_POLICIES = Socket("autocoa.routing_policies", "a routing policy", methods=("choose",))
 # the short names that are ours
-TOOL_NAMES = ("search", "calculate")
+TOOL_NAMES = ("search", "open_page", "calculate")
+SEARCHING = ("search", "open_page")  # those that ask what `search` names
 AUTHOR_NAMES = ("self", "frozen", "model")
 POLICY_NAMES = ("fixed", "steps", "probability", "uncertainty")
 
@@ -247,7 +248,11 @@ def _needed(needed: bool) -> str:
     return "is required" if needed else "must be left out"
 
 
-_NEEDS = {"index": "corpus", "search_r1": "url", "flashrag": "url", "duckduckgo": None}
+_NEEDS = {"index": "corpus", "search_r1": "url", "flashrag": "url", "autocoa": "url", "duckduckgo": None}
+_PLACES = ("corpus", "index_dir", "url")
+
+RETRIEVERS = Socket("autocoa.retrievers", "a retriever", methods=("search",))
+"""Search tools that are not ours (`retrieval.foreign`)."""
 
 
 @dataclass(frozen=True)
@@ -255,12 +260,15 @@ class SearchSettings:
     """Search tool: backend, its place, limits and price.
 
     `index`: the embedded index over `corpus` (JSON lines with id, title, text), built once in `index_dir` (default:
-    next to the corpus). `search_r1`, `flashrag`: an HTTP server at `url`. `duckduckgo`: the web, needs the extra `web`.
+    next to the corpus). `search_r1`, `flashrag`: an HTTP server at `url`. `autocoa`: `autocoa serve` at `url`.
+    `duckduckgo`: the web, needs the extra `web`. Any other: a retriever of yours, a name that a package publishes,
+    `package.module:Name` or `path/file.py:Name`, with arguments as `{use: NAME, arguments: {..}}`.
     `price_per_1000` is money per thousand real calls. `timeout_s` bounds one attempt of a server call, `max_attempts`
-    the attempts, `max_concurrency` the calls in flight per worker process.
+    the attempts, `max_concurrency` the calls in flight per worker process; a retriever of yours is called once, for
+    `timeout_s` at most.
     """
 
-    backend: Literal["index", "search_r1", "flashrag", "duckduckgo"] = "index"
+    backend: str | Plug = "index"
     corpus: str | None = None
     index_dir: str | None = None
     url: str | None = None
@@ -272,12 +280,41 @@ class SearchSettings:
     price_per_1000: float = 0.0
 
     def __post_init__(self) -> None:
-        needed = _NEEDS[self.backend]
-        if needed and not getattr(self, needed):
-            raise ConfigError(f"search.{needed} is required for search.backend={self.backend}")
+        plug = Plug.of(self.backend)
+        if not plug.arguments:  # one spelling of one thing: {use: index} is index
+            object.__setattr__(self, "backend", plug.use)
+        self._check_backend(plug)
         for name in ("top_k", "max_concurrency", "max_attempts", "cache_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"search.{name} must be >= 1, got {getattr(self, name)}")
+
+    def _check_backend(self, plug: Plug) -> None:
+        if not self.is_foreign:
+            require(not plug.arguments, f"search.backend={plug.use} takes no arguments, got {[*plug.arguments]}")
+            needed = _NEEDS[plug.use]
+            require(
+                needed is None or bool(getattr(self, needed)),
+                f"search.{needed} is required for search.backend={plug.use}",
+            )
+            return
+        RETRIEVERS.path(plug.use, where="search.backend", known=_NEEDS)
+        given = [name for name in _PLACES if getattr(self, name) is not None]
+        require(
+            not given,
+            f"search.{' and search.'.join(given)} must be left out for search.backend={plug.use}: what a retriever of "
+            "yours needs are its arguments, backend: {use: NAME, arguments: {..}}",
+        )
+
+    @property
+    def is_foreign(self) -> bool:
+        """True when the backend is none of ours."""
+        return Plug.of(self.backend).use not in _NEEDS
+
+    @property
+    def backend_name(self) -> str:
+        """Name of the backend without arguments, and without the folder where it is a file: "wiki.py:Wiki"."""
+        path, colon, name = Plug.of(self.backend).use.rpartition(":")
+        return f"{Path(path).name if path.endswith('.py') else path}{colon}{name}"
 
     @property
     def index_folder(self) -> Path:
@@ -358,7 +395,8 @@ class Settings:
             if own(plug, TOOL_NAMES, TOOLS, "tools" if plug == Plug(name) else f"tools.{name}") == name:
                 protocol.with_tools([ToolSpec(name)])  # other tools say only when they are built what they are
         if self.search is None and self.needs_search:
-            raise ConfigError("search is required when tools include 'search'")
+            needing = next(plug.use for name, plug in self.toolbox.items() if plug.use in SEARCHING and self.asks(name))
+            raise ConfigError(f"search is required when tools include {needing!r}")
         self._check_routing()
         require(self.first_prompt >= 0, f"first_prompt must be >= 0, got {self.first_prompt}")
         self._check_observation_loss()
@@ -373,7 +411,12 @@ class Settings:
     @property
     def needs_search(self) -> bool:
         """True when the search tool itself may be asked, in training or validation, and not only a tape or a model."""
-        return any(plug.use == "search" and self.asks(name) for name, plug in self.toolbox.items())
+        return any(plug.use in SEARCHING and self.asks(name) for name, plug in self.toolbox.items())
+
+    @property
+    def opens_pages(self) -> bool:
+        """True when documents that search finds can be opened, so that their ids are shown."""
+        return any(plug.use == "open_page" for plug in self.toolbox.values())
 
     def asks(self, tool: str) -> bool:
         """True when a tool itself may be asked, in training or validation, and not only a tape or a world model."""
@@ -390,6 +433,8 @@ class Settings:
             "world_model.author": (AUTHORS, self.world_model.author, AUTHOR_NAMES),
             "routing.policy": (ROUTING_POLICIES, self.routing.policy, POLICY_NAMES),
         }
+        if self.search is not None and self.needs_search:
+            places["search.backend"] = (RETRIEVERS, self.search.backend, tuple(_NEEDS))
         return {
             key: socket.identity(value, where=f"autocoa.{key}")
             for key, (socket, value, names) in places.items()

@@ -3,7 +3,8 @@
 protocol  how documents are spelled                 "autocoa"
 backend   which tool was asked                      "index"
 top_k     documents per answer                      3
-corpus    what the tool searches                    "sha256:5f0c..." (index), "http://host:8000/retrieve", "web"
+corpus    what the tool searches                    "sha256:5f0c..." (index), "http://host:8000/retrieve", "web",
+                                                    "wiki.py:Wiki 9a31..." (a retriever of yours)
           and a digest of the tools beside search   "sha256:5f0c... tools:83bd..."
 """
 
@@ -41,11 +42,18 @@ def describe(protocol: str, search: SearchSettings | None, others: Mapping[str, 
     if search is None:
         return Header(protocol, "tools", 0, tools)
     corpus = corpus_identity(search)
-    return Header(protocol, search.backend, search.top_k, f"{corpus} {tools}" if tools else corpus)
+    return Header(protocol, search.backend_name, search.top_k, f"{corpus} {tools}" if tools else corpus)
 
 
 def corpus_identity(search: SearchSettings) -> str:
-    """Name what is searched: the SHA-256 of the embedded index's corpus, a server's URL without credentials, "web"."""
+    """Name what is searched: the SHA-256 of the embedded index's corpus, a server's URL without credentials, "web".
+
+    A retriever of yours goes by its name and a digest of its code, arguments and `identity()`, for which it is built.
+    """
+    if search.is_foreign:
+        from ..retrieval.foreign import foreign_identity
+
+        return foreign_identity(search)
     if search.backend == "index":
         return _indexed_corpus(search)
     if search.backend == "duckduckgo":

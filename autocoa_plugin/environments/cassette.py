@@ -18,7 +18,7 @@ import copy
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -92,11 +92,14 @@ class CassetteEnvironment(Composite):
         """Specifications of the tool's tools, which a replay shows the policy as well."""
         return self._specs
 
-    def around(self, tool: Environment | None) -> CassetteEnvironment:
-        """Return this tape around another tool: one file holds the answers of all tools of a recipe."""
+    def around(self, tool: Environment | None, *, specs: Sequence[ToolSpec] = ()) -> CassetteEnvironment:
+        """Return this tape around another tool: one file holds the answers of all tools of a recipe.
+
+        `specs` stand for those of a tool that a replay does not build.
+        """
         other = copy.copy(self)
         other.parts = {} if tool is None or self._mode == "replay" else {"tool": tool}
-        other._specs = tuple(getattr(tool, "specs", ()))
+        other._specs = tuple(getattr(tool, "specs", specs))
         return other
 
     async def answer(self, action: Action, context: Context) -> Observation:

@@ -3,7 +3,8 @@
     <begin_search> q </end_search>            Toolbox ──> SearchEnvironment ──> retriever    spelled documents
     <begin_calculate> 2 * 21 </end_calculate> Toolbox ──> CalculatorEnvironment              42
 
-Ranking belongs to the retriever, spelling to the protocol, failures to the boundary in `base`.
+Reading on in a document is `open_page`. Ranking belongs to the retriever, spelling to the protocol, failures to the
+boundary in `base`.
 
 `calculate` evaluates one expression in bounded time and memory. It is own code: the well-kept simpleeval would be a
 dependency of a core that has none, and does not bound what matters here (it admits 4,000,000 ** 4,000,000; its strings,
@@ -28,6 +29,7 @@ from ..protocol import Action, ToolSpec
 from ..retrieval.base import Document
 from ..trajectory import Origin, Outcome
 from .base import Composite, Context, Environment, Observation
+from .open_page import with_id
 
 
 class Toolbox(Composite):
@@ -161,13 +163,16 @@ class CountingRetriever(Protocol):
 class SearchEnvironment:
     """Search tool: the parameters are a query, the observation spells the `top_k` best documents.
 
-    An empty result is an observation of its own kind. `price` is money per real call.
+    An empty result is an observation of its own kind. `price` is money per real call. `shows_ids` adds its id to the
+    title of each document, "Title [id 17]", for `open_page` to be asked with.
     """
 
     stops_at_observation = True
 
-    def __init__(self, retriever: CountingRetriever, *, top_k: int = 3, price: float = 0.0) -> None:
-        self._retriever, self._top_k, self._price = retriever, top_k, price
+    def __init__(
+        self, retriever: CountingRetriever, *, top_k: int = 3, price: float = 0.0, shows_ids: bool = False
+    ) -> None:
+        self._retriever, self._top_k, self._price, self._shows_ids = retriever, top_k, price, shows_ids
 
     async def answer(self, action: Action, context: Context) -> Observation:
         """Search for the action's parameters; raises the retriever's `ToolError`."""
@@ -176,8 +181,13 @@ class SearchEnvironment:
         protocol = context.codec.protocol
         if not documents:
             return Observation(protocol.notices.empty_result, origin, Outcome.EMPTY, cost=cost)
-        body = protocol.spell_documents([(document.title, document.text) for document in documents])
+        title_of = with_id if self._shows_ids else _title
+        body = protocol.spell_documents([(title_of(document), document.text) for document in documents])
         return Observation(body, origin, cost=cost)
+
+
+def _title(document: Document) -> str:
+    return document.title
 
 
 class CalculatorEnvironment:

@@ -1,8 +1,9 @@
 """Retriever protocol, queries in and ranked documents out, and the cache that every search tool puts around one.
 
-Implementations: `index` (embedded, on disk), `client` (HTTP server), `web` (search engine). The cache is per process,
-with single flight: the rollouts of one group start from the same question and often send the same query within
-milliseconds of one another; the first becomes the real call, the others wait for it. Failures are not remembered.
+Implementations: `index` (embedded, on disk), `client` (HTTP server), `web` (search engine), `foreign` (yours). Some
+also open a document, by the id of one of its passages. The cache is per process, with single flight: the rollouts of
+one group start from the same question and often send the same query within milliseconds of one another; the first
+becomes the real call, the others wait for it. Failures are not remembered.
 How documents are spelled for the policy belongs to the protocol; how failures become observations to the environment.
 """
 
@@ -12,7 +13,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 from ..errors import ConfigError
 
@@ -37,6 +38,37 @@ class Retriever(Protocol):
         Raises `ToolError` (a subclass of it) when the tool fails, `ConfigError` when top_k < 1.
         """
         ...
+
+
+class OpensDocuments(Protocol):
+    """Opens documents: what the tool `open_page` needs of a retriever."""
+
+    async def open(self, document_id: str) -> Sequence[Document]:
+        """Return the passages of a document in their order, given the id of any of them; none for an unknown id.
+
+        Raises `ToolError` when the tool fails.
+        """
+        ...
+
+
+def opens_documents(retriever: object) -> TypeGuard[OpensDocuments]:
+    """True when a retriever can open documents."""
+    return callable(getattr(retriever, "open", None))
+
+
+class DocumentOpener:
+    """A `Retriever` whose queries are ids and whose answers are whole documents, so that one cache serves both."""
+
+    def __init__(self, retriever: OpensDocuments) -> None:
+        self._retriever = retriever
+
+    async def search(self, queries: Sequence[str], top_k: int) -> list[list[Document]]:
+        """Open one document per id; `top_k` bounds nothing here."""
+        return [list(await self._retriever.open(query)) for query in queries]
+
+
+MAX_DOCUMENT_CHARS = 100_000  # of one passage: far above any observation; what servers send beyond it is cut
+MAX_NAME_CHARS = 1_000  # of an id or a title
 
 
 def check_top_k(top_k: int) -> None:

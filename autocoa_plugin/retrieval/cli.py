@@ -25,7 +25,7 @@ def add_parser(subparsers: Subparsers) -> None:
     search.add_argument("query")
     search.add_argument("-k", "--top-k", type=int, default=3)
     search.set_defaults(run=_run_search)
-    serve = subparsers.add_parser("serve", help="serve an index over HTTP (Search-R1's and FlashRAG's /retrieve)")
+    serve = subparsers.add_parser("serve", help="serve an index over HTTP: Search-R1's and FlashRAG's /retrieve, /open")
     serve.add_argument("folder", type=Path)
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 = reachable from other machines")
     serve.add_argument("--port", type=int, default=8000)
@@ -35,7 +35,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _run_build(arguments: argparse.Namespace) -> int:
     from .index_build import open_or_build
 
-    index = open_or_build(arguments.corpus, arguments.output, threads=arguments.threads)
+    index = open_or_build(arguments.corpus, arguments.output, threads=arguments.threads, opens=True)
     print(f"{len(index):,} passages in {arguments.output}")
     return 0
 

@@ -11,6 +11,10 @@ Queries and documents are spelled in Search-R1's dialect or that of the AutoCoA 
     flashrag   {"query": q or [q, ...], "tok_k": k, "return_score": true}              (the field is spelled tok_k)
                {"documents": [{"id", "contents"}, ...], "scores": [s, ...]}            for a list: a list of these
 
+`OwnServerRetriever` asks `autocoa serve` in the first of them and opens documents there, POSTed to /open beside it:
+
+               {"id": "17"}  ->  {"passages": [{"id", "contents"}, ...]}               none for an unknown id
+
 `server.py` spells its answers with the functions of this file, so the two cannot drift apart.
 Sources: search_r1/search/retrieval_server.py (Search-R1), retrieval_corpus/scripts/run_retrieval_server.py (AutoCoA).
 """
@@ -23,12 +27,21 @@ import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 
 from ..engines.openai_transport import growing_pause_s, retry_after_s
 from ..errors import ConfigError, ToolError, ToolResponseError, ToolTimeoutError, ToolUnavailableError, nearest
-from .base import Document, check_top_k, encodable, join_contents, split_contents
+from .base import (
+    MAX_DOCUMENT_CHARS,
+    MAX_NAME_CHARS,
+    Document,
+    check_top_k,
+    encodable,
+    join_contents,
+    split_contents,
+)
 
 _SEEN_CHARS = 200
 
@@ -72,18 +85,18 @@ class HttpRetriever:
         if not queries:
             return []
         spelling = dialect(self.dialect)
-        body = json.dumps(spelling.request(queries, top_k)).encode()
-        payload = await self._ask_patiently(body)
+        payload = await self._ask_patiently(self.url, spelling.request(queries, top_k))
         try:
             answers = spelling.read(payload, len(queries))
         except ToolError as error:
             raise ToolResponseError(f"{self.url}: {error}") from error
         return [documents[:top_k] for documents in answers]
 
-    async def _ask_patiently(self, body: bytes) -> Any:
+    async def _ask_patiently(self, url: str, request: Mapping[str, Any]) -> Any:
+        body = json.dumps(request).encode()
         for attempt in range(1, self.max_attempts + 1):
             try:
-                return await self._ask(body)
+                return await self._ask(url, body)
             except _TryAgain as failure:
                 pause_s = self._pause(attempt, failure.after_s)
                 if attempt == self.max_attempts or pause_s > self.max_pause_s:
@@ -94,33 +107,33 @@ class HttpRetriever:
     def _pause(self, attempt: int, asked_s: float | None) -> float:
         return growing_pause_s(attempt, self.max_pause_s) if asked_s is None else asked_s
 
-    async def _ask(self, body: bytes) -> Any:
+    async def _ask(self, url: str, body: bytes) -> Any:
         connections = await pool()
         try:
             async with connections.gate(self.url, self.max_in_flight), asyncio.timeout(self.timeout_s):
-                return await self._post(connections.session, body)
+                return await self._post(connections.session, url, body)
         except ToolError:
             raise
         except TimeoutError as error:
-            raise ToolTimeoutError(f"{self.url}: no answer within {self.timeout_s} s") from error
+            raise ToolTimeoutError(f"{url}: no answer within {self.timeout_s} s") from error
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
-            raise _TryAgain(f"{self.url}: {type(error).__name__}: {error}") from error
+            raise _TryAgain(f"{url}: {type(error).__name__}: {error}") from error
         except (aiohttp.ClientError, ValueError) as error:
-            raise ToolResponseError(f"{self.url}: {type(error).__name__}: {str(error)[:_SEEN_CHARS]}") from error
+            raise ToolResponseError(f"{url}: {type(error).__name__}: {str(error)[:_SEEN_CHARS]}") from error
 
-    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> Any:
+    async def _post(self, session: aiohttp.ClientSession, url: str, body: bytes) -> Any:
         headers = {"Content-Type": "application/json"}
         # timeout=None-like: the attempt's clock is `asyncio.timeout`, not aiohttp's own five minutes
         timeout = aiohttp.ClientTimeout(total=None)
-        async with session.post(self.url, data=body, headers=headers, timeout=timeout) as response:
-            raw = await self._read(response)
-        self._check_status(response, raw)
+        async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
+            raw = await self._read(url, response)
+        self._check_status(url, response, raw)
         try:
             return json.loads(raw)
         except (ValueError, RecursionError) as error:
-            raise ToolResponseError(f"{self.url}: not JSON: {_start(raw)}") from error
+            raise ToolResponseError(f"{url}: not JSON: {_start(raw)}") from error
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, url: str, response: aiohttp.ClientResponse) -> bytes:
         parts: list[bytes] = []
         size = 0
         async for part in response.content.iter_any():
@@ -128,15 +141,28 @@ class HttpRetriever:
             size += len(part)
             if size > self.max_response_bytes:
                 response.close()
-                raise ToolResponseError(f"{self.url}: answer larger than {self.max_response_bytes} bytes")
+                raise ToolResponseError(f"{url}: answer larger than {self.max_response_bytes} bytes")
         return b"".join(parts)
 
-    def _check_status(self, response: aiohttp.ClientResponse, raw: bytes) -> None:
-        message = f"{self.url}: HTTP {response.status}: {_start(raw)}"
+    def _check_status(self, url: str, response: aiohttp.ClientResponse, raw: bytes) -> None:
+        message = f"{url}: HTTP {response.status}: {_start(raw)}"
         if response.status == 429 or response.status >= 500:
             raise _TryAgain(message, retry_after_s(response.headers.get("Retry-After")))
         if response.status != 200:
             raise ToolResponseError(message)
+
+
+class OwnServerRetriever(HttpRetriever):
+    """A `Retriever` over `autocoa serve` (`server.py`) that opens documents as well; `url` ends in /retrieve."""
+
+    async def open(self, document_id: str) -> list[Document]:
+        """Return the passages of the document that holds the passage `document_id`, none for an unknown id."""
+        url = urljoin(self.url, "open")
+        payload = await self._ask_patiently(url, {"id": encodable(document_id)})
+        try:
+            return _documents(payload.get("passages") if isinstance(payload, dict) else None, None)
+        except ToolError as error:
+            raise ToolResponseError(f"{url}: {error}") from error
 
 
 def _start(raw: bytes) -> str:
@@ -144,9 +170,6 @@ def _start(raw: bytes) -> str:
 
 
 # -------------------------------------------------------------------------------------------------- dialects over HTTP
-
-
-MAX_DOCUMENT_CHARS = 100_000  # far above any observation; a longer document is cut when it is read
 
 
 @dataclass(frozen=True)
@@ -176,6 +199,11 @@ def spell_flashrag(answer: Sequence[Document], with_scores: bool) -> dict[str, A
     if with_scores:
         spelled["scores"] = [document.score for document in answer]
     return spelled
+
+
+def spell_passages(passages: Sequence[Document]) -> dict[str, Any]:
+    """Spell our own server's answer to an id: the passages of its document, in order."""
+    return {"passages": [_item(passage) for passage in passages]}
 
 
 def _search_r1_item(document: Document, with_scores: bool) -> dict[str, Any]:
@@ -238,17 +266,17 @@ def _document(item: Any, score: Any) -> Document:
         raise ToolResponseError(f"expected a document with 'contents', got {_seen(item)}")
     title, text = _title_and_text(item)
     number = float(score) if isinstance(score, int | float) and not isinstance(score, bool) else None
-    return Document(encodable(str(item.get("id", "")))[:1000], title, text, number)
+    return Document(encodable(str(item.get("id", "")))[:MAX_NAME_CHARS], title, text, number)
 
 
 def _title_and_text(item: Mapping[str, Any]) -> tuple[str, str]:
     contents, text, title = item.get("contents"), item.get("text"), item.get("title", "")
     if isinstance(text, str) and isinstance(title, str):
-        return encodable(title[:1000]), encodable(text[:MAX_DOCUMENT_CHARS])
+        return encodable(title[:MAX_NAME_CHARS]), encodable(text[:MAX_DOCUMENT_CHARS])
     if not isinstance(contents, str):
         raise ToolResponseError(f"expected a document with 'contents', got {_seen(item)}")
     title, text = split_contents(encodable(contents[:MAX_DOCUMENT_CHARS]))
-    return title[:1000], text
+    return title[:MAX_NAME_CHARS], text
 
 
 def _of_length(items: Any, count: int, expected: str, payload: Any) -> list[Any]:

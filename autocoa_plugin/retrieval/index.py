@@ -1,7 +1,8 @@
 """Embedded BM25 index: a folder on disk, searched by tantivy inside this process; its analyzer and its manifest.
 
 Opening maps the files and reads a few kilobytes of each; pages come in as queries touch them and the operating system
-may drop them again, so 21 million passages open in the memory of a few. Building is `index_build`.
+may drop them again, so 21 million passages open in the memory of a few. Building is `index_build`. A document is
+opened by the id of a passage and the places of its neighbours in the corpus: two lookups, not a scan.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import tantivy
 
@@ -35,10 +37,12 @@ class EmbeddedIndex:
 
     def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
         self.folder = Path(folder)
-        if load(self.folder) is None:
+        manifest = load(self.folder)
+        if manifest is None:
             raise ConfigError(
                 f"{self.folder} holds no index of this version; run: autocoa index build CORPUS -o FOLDER"
             )
+        self._opens = manifest.opens
         place = self.folder if _is_lockable(self.folder) else self._linked_folder()
         try:
             index = tantivy.Index.open(str(place))
@@ -46,7 +50,7 @@ class EmbeddedIndex:
             raise ConfigError(f"the index {self.folder} is damaged, remove it to build it again: {error}") from error
         index.register_tokenizer(ANALYZER_NAME, passage_analyzer())
         index.config_reader("manual")  # the folder never changes: do not watch it
-        self._searcher = index.searcher()
+        self._searcher, self._schema = index.searcher(), index.schema
         self._queries = QueryMaker()
         self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="autocoa-index")
 
@@ -78,14 +82,75 @@ class EmbeddedIndex:
         try:
             # count=False: counting every match would visit every match
             hits = self._searcher.search(self._queries.query(query), top_k, count=False).hits
-            return [self._document(address, score) for score, address in hits]
+            return [_document(self._searcher.doc(address), score) for score, address in hits]
         except (ValueError, OSError, RuntimeError) as error:
             raise ToolResponseError(f"index {self.folder}: {type(error).__name__}: {error}") from error
 
-    def _document(self, address: tantivy.DocAddress, score: float) -> Document:
+    async def open(self, document_id: str) -> list[Document]:
+        """Return the passages of a document in the order of the corpus, given the id of any of them; none if unknown.
+
+        A document is what stands together in the corpus under one title: the passages before and after the one with
+        this id, as long as their title is the same; without a title, that passage alone.
+        Raises `ToolResponseError` as `search_one` does, for an id that several passages have and for a document of
+        more than `MAX_PASSAGES`; `ConfigError` when the index was built by a version that could not open documents.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self.open_one, document_id)
+
+    def open_one(self, document_id: str) -> list[Document]:
+        """Open a document in the calling thread; a few range queries over the places of passages, whatever the size."""
+        if not self._opens:
+            raise ConfigError(
+                f"the index {self.folder} was built before documents could be opened; "
+                "build it again: autocoa index build CORPUS -o FOLDER"
+            )
+        try:
+            return self._opened(encodable(document_id))
+        except ToolResponseError:  # first: it is a ValueError as well
+            raise
+        except (ValueError, OSError, RuntimeError) as error:
+            raise ToolResponseError(f"index {self.folder}: {type(error).__name__}: {error}") from error
+
+    def _opened(self, document_id: str) -> list[Document]:
+        query = tantivy.Query.term_query(self._schema, "id", document_id.encode(), index_option="basic")
+        hits = self._searcher.search(query, 2, count=False).hits
+        if not hits:
+            return []
+        if len(hits) > 1:
+            raise ToolResponseError(f"index {self.folder}: several passages have the id {document_id!r:.80}")
+        place, passage = self._placed(hits[0][1])
+        if not passage.title.strip():
+            return [passage]
+        before = self._neighbours(passage.title, place, -1)
+        return [*reversed(before), passage, *self._neighbours(passage.title, place, 1)]
+
+    def _neighbours(self, title: str, place: int, direction: Literal[-1, 1]) -> list[Document]:
+        """Collect the passages of one title on one side of a place, from there outwards; in steps that double."""
+        found: list[Document] = []
+        step = _FIRST_STEP
+        while len(found) <= MAX_PASSAGES:
+            nearest_place = place + direction * (len(found) + 1)
+            farthest_place = nearest_place + direction * (step - 1)
+            low, high = sorted((nearest_place, farthest_place))
+            if high < 0:
+                return found
+            query = tantivy.Query.range_query(self._schema, "place", tantivy.FieldType.Unsigned, max(low, 0), high)
+            hits = self._searcher.search(query, step, count=False).hits
+            placed = sorted((self._placed(address) for _, address in hits), key=lambda each: each[0] * direction)
+            for _, passage in placed:
+                if passage.title != title:
+                    return found
+                found.append(passage)
+            if len(placed) < step:  # the end of the corpus
+                return found
+            step = min(2 * step, MAX_PASSAGES + 1 - len(found))
+        raise ToolResponseError(
+            f"index {self.folder}: more than {MAX_PASSAGES} passages in a row have the title {title!r:.80}: "
+            "this corpus does not tell documents by their title"
+        )
+
+    def _placed(self, address: tantivy.DocAddress) -> tuple[int, Document]:
         stored = self._searcher.doc(address)
-        identifier, title, text = (stored.get_first(name) for name in ("id", "title", "text"))
-        return Document(bytes(identifier or b"").decode(), title or "", text or "", score)
+        return int(stored.get_first("place") or 0), _document(stored, None)
 
 
 def shared_index(folder: str | Path) -> EmbeddedIndex:
@@ -93,6 +158,11 @@ def shared_index(folder: str | Path) -> EmbeddedIndex:
     folder = Path(folder).resolve()
     with _opening:
         return _shared(folder, load(folder))
+
+
+def _document(stored: tantivy.Document, score: float | None) -> Document:
+    identifier, title, text = (stored.get_first(name) for name in ("id", "title", "text"))
+    return Document(bytes(identifier or b"").decode(), title or "", text or "", score)
 
 
 def _is_lockable(folder: Path) -> bool:
@@ -121,15 +191,22 @@ ANALYZER_NAME = "autocoa_english_v1"  # in the manifest: an index built with ano
 MAX_QUERY_TERMS = 64  # distinct; the longest of 100 HotpotQA questions has 32; bounds the cost of a 10 kB query
 MAX_TERM_BYTES = 64  # longer "words" are base64 and the like
 
+MAX_PASSAGES = 10_000  # on one side of the passage that is opened; the longest articles of Wikipedia have about 1,000
+
 _SEARCHED_FIELDS = ("title", "text")  # summed with equal weight
+_FIRST_STEP = 8  # an article of wiki-18 has 7 passages on average
 
 
 def schema() -> tantivy.Schema:
-    """Describe a passage: all three fields stored, title and text indexed with frequencies and without positions."""
+    """Describe a passage: title and text indexed with frequencies and without positions, all fields stored.
+
+    `place` counts the passages of the corpus: with several writers or after a merge the engine's own order is another.
+    """
     builder = tantivy.SchemaBuilder()
-    builder.add_bytes_field("id", stored=True)
+    builder.add_bytes_field("id", stored=True, indexed=True)
     for name in _SEARCHED_FIELDS:
         builder.add_text_field(name, stored=True, tokenizer_name=ANALYZER_NAME, index_option="freq")
+    builder.add_unsigned_field("place", stored=True, indexed=True)  # not fast: a range would read the whole column
     return builder.build()
 
 
@@ -184,7 +261,10 @@ FILE_NAME = "autocoa_index.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """Identity of a corpus file and of the program that indexed it; `passages` is the number of passages inside."""
+    """Identity of a corpus file and of the program that indexed it; `passages` is the number of passages inside.
+
+    `opens`: ids and places are indexed, so documents can be opened; the first indexes had no such field.
+    """
 
     engine: str
     analyzer: str
@@ -192,6 +272,7 @@ class Manifest:
     corpus_mtime_ns: int
     corpus_sha256: str
     passages: int = 0
+    opens: bool = False
 
 
 def engine_version() -> str:
@@ -202,7 +283,7 @@ def engine_version() -> str:
 def describe(corpus: Path, passages: int = 0) -> Manifest:
     """Describe a corpus as it is now; reads the file once, for its SHA-256."""
     status, digest = corpus.stat(), file_sha256(corpus)
-    return Manifest(engine_version(), ANALYZER_NAME, status.st_size, status.st_mtime_ns, digest, passages)
+    return Manifest(engine_version(), ANALYZER_NAME, status.st_size, status.st_mtime_ns, digest, passages, opens=True)
 
 
 def load(folder: Path) -> Manifest | None:
@@ -219,14 +300,14 @@ def save(manifest: Manifest, folder: Path) -> None:
     write_json(folder / FILE_NAME, asdict(manifest))
 
 
-def is_current(folder: Path, corpus: Path) -> bool:
-    """Tell whether `folder` holds an index of exactly this corpus.
+def is_current(folder: Path, corpus: Path, *, opens: bool = False) -> bool:
+    """Tell whether `folder` holds an index of exactly this corpus, and one that `opens` documents if that is asked for.
 
     Size and modification time decide; where only the time differs (a fresh clone, a copy), the SHA-256 does. An index
     whose corpus file is gone counts as current: it holds all the passages itself.
     """
     manifest = load(folder)
-    if manifest is None:
+    if manifest is None or (opens and not manifest.opens):
         return False
     if not corpus.exists():
         return True

@@ -56,16 +56,22 @@ def build_index(
 
 
 def open_or_build(
-    corpus: str | Path, folder: str | Path, *, threads: int = 1, writer_bytes: int = WRITER_BYTES, progress: bool = True
+    corpus: str | Path,
+    folder: str | Path,
+    *,
+    threads: int = 1,
+    writer_bytes: int = WRITER_BYTES,
+    progress: bool = True,
+    opens: bool = False,
 ) -> EmbeddedIndex:
     """Return this process's index of `corpus` in `folder`, built first where it is missing or of another corpus.
 
-    Raises as `build_index` does.
+    With `opens` also where it was built by a version whose indexes cannot open documents. Raises as `build_index` does.
     """
     corpus, folder = Path(corpus), Path(folder)
-    if not is_current(folder, corpus):
+    if not is_current(folder, corpus, opens=opens):
         with _lock(folder):
-            if not is_current(folder, corpus):  # another process may have built it while this one waited
+            if not is_current(folder, corpus, opens=opens):  # another process may have built it while this one waited
                 _build(corpus, folder, threads, writer_bytes, progress)
     return shared_index(folder)
 
@@ -104,16 +110,17 @@ def _write(corpus: Path, building: Path, threads: int, writer_bytes: int, progre
     label, megabytes = f"indexing {corpus.name}, MB", corpus.stat().st_size // _MEGABYTE
     passages = read_corpus(corpus, on_bytes=note)
     for passage in followed(passages, label, megabytes, done=lambda: read_bytes // _MEGABYTE, is_shown=progress):
-        writer.add_document(_engine_document(passage))
+        writer.add_document(_engine_document(passage, count))
         count += 1
     writer.commit()
     writer.wait_merging_threads()
     return count
 
 
-def _engine_document(passage: Document) -> tantivy.Document:
+def _engine_document(passage: Document, place: int) -> tantivy.Document:
     document = tantivy.Document(title=passage.title, text=passage.text)
     document.add_bytes("id", passage.id.encode())
+    document.add_unsigned("place", place)
     return document
 
 

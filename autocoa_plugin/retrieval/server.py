@@ -1,14 +1,15 @@
 """HTTP server over any retriever, in both dialects of `client`, so that one index feeds many machines; with batching.
 
 POST /retrieve   a body with "queries" is Search-R1's, one with "query" is FlashRAG's
-GET  /stats      {"requests", "queries", "refused", "failed"}: what a client's ledger can be checked against
+POST /open       {"id": "17"} -> {"passages": [...]}, where the retriever opens documents
+GET  /stats      {"requests", "queries", "opened", "refused", "failed"}: what a client's ledger can be checked against
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,8 +17,8 @@ from typing import Any
 from aiohttp import web
 
 from ..errors import ToolError
-from .base import Document, Retriever, check_top_k
-from .client import spell_flashrag, spell_search_r1
+from .base import Document, Retriever, check_top_k, opens_documents
+from .client import spell_flashrag, spell_passages, spell_search_r1
 
 MAX_TOP_K = 1000
 MAX_QUERIES = 4096
@@ -26,10 +27,11 @@ MAX_REQUEST_BYTES = 16_000_000
 
 @dataclass
 class ServerStats:
-    """Counters since the start: requests received, queries answered, requests refused (4xx) or failed (503)."""
+    """Counters: requests received, queries answered, ids looked up, requests refused (4xx) or failed (503)."""
 
     requests: int = 0
     queries: int = 0
+    opened: int = 0
     refused: int = 0
     failed: int = 0
 
@@ -42,15 +44,22 @@ class RetrievalServer:
         self._retriever = retriever
         self.app = web.Application(client_max_size=MAX_REQUEST_BYTES)
         self.app.router.add_post("/retrieve", self._retrieve)
+        self.app.router.add_post("/open", self._open)
         self.app.router.add_get("/stats", self._stats)
 
     async def _stats(self, request: web.Request) -> web.Response:
         return web.json_response(asdict(self.stats))
 
     async def _retrieve(self, request: web.Request) -> web.Response:
+        return await self._respond(request, self._answer)
+
+    async def _open(self, request: web.Request) -> web.Response:
+        return await self._respond(request, self._passages)
+
+    async def _respond(self, request: web.Request, answering: Callable[[Any], Awaitable[Any]]) -> web.Response:
         self.stats.requests += 1
         try:
-            answer = await self._answer(_json(await request.read()))
+            answer = await answering(_json(await request.read()))
         except ToolError as error:  # first: ToolResponseError is a ValueError as well
             return self._failure(error)
         except ValueError as error:
@@ -75,6 +84,15 @@ class RetrievalServer:
         found = await self._search([query] if isinstance(query, str) else query, body.get("tok_k"))
         answers = [spell_flashrag(answer, with_scores) for answer in found]
         return answers[0] if isinstance(query, str) else answers
+
+    async def _passages(self, body: Any) -> Any:
+        if not isinstance(body, dict) or not isinstance(body.get("id"), str):
+            raise ValueError('expected {"id"}, the id of a passage as a string')
+        if not opens_documents(self._retriever):
+            raise ValueError("expected a retriever that opens documents, the one that is served has no method open")
+        passages = await self._retriever.open(body["id"])
+        self.stats.opened += 1
+        return spell_passages(passages)
 
     async def _search(self, queries: Any, top_k: Any) -> list[list[Document]]:
         top_k = 3 if top_k is None else top_k  # the default of both original servers

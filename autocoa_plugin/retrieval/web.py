@@ -12,8 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from ..errors import ConfigError, ToolError, ToolResponseError, ToolTimeoutError, ToolUnavailableError
-from .base import Document, check_top_k, encodable
-from .client import MAX_DOCUMENT_CHARS
+from .base import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, Document, check_top_k, encodable
 
 _NOTHING_FOUND = "No results found"  # ddgs raises its base exception with this text for an empty result
 
@@ -84,7 +83,7 @@ def _document(result: Any) -> Document:
     if not isinstance(result, Mapping) or not isinstance(result.get("title"), str | None):
         raise ToolResponseError(f"web search: expected a result with title, href and body, got {result!r:.200}")
     title, link, body = (encodable(str(result.get(name) or "")) for name in ("title", "href", "body"))
-    return Document(link, title[:1000], body[:MAX_DOCUMENT_CHARS])
+    return Document(link, title[:MAX_NAME_CHARS], body[:MAX_DOCUMENT_CHARS])
 
 
 def _ddgs(timeout_s: float) -> Callable[[], Searcher]:

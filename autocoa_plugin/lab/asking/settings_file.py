@@ -191,7 +191,7 @@ def add_search_arguments(group: Any) -> None:
     tool.add_argument("--search-url", metavar="URL", help="a search server")
     tool.add_argument("--web", action="store_true", help="the web, by DuckDuckGo (extra web)")
     group.add_argument("--index-dir", metavar="FOLDER", help="default: next to the corpus")
-    group.add_argument("--search-backend", choices=("search_r1", "flashrag"), help="default: search_r1")
+    group.add_argument("--search-backend", choices=("search_r1", "flashrag", "autocoa"), help="default: search_r1")
     group.add_argument("--top-k", type=int, help="documents per observation (default: 3, or as the settings say)")
 
 

@@ -231,7 +231,7 @@ def world_identity(settings: Settings) -> dict[str, Any]:
         return world
     world["tools"] = list(settings.toolbox)
     if settings.search is not None and environment != "world_model":
-        world |= {"backend": settings.search.backend, "top_k": settings.search.top_k} | _corpus(settings)
+        world |= {"backend": settings.search.backend_name, "top_k": settings.search.top_k} | _corpus(settings)
     if settings.cassette is not None and settings.cassette.mode != "record":
         tape = Path(settings.cassette.path)
         # a tape that is still being filled has no content to name

@@ -135,6 +135,8 @@ def real_identity(
     if search is None:
         return {"backend": "recorded", "dump": dump}
     corpus = corpus_identity(search)
+    if search.is_foreign:
+        return {"backend": search.backend_name, "corpus": corpus, "top_k": search.top_k}
     if search.backend != "index":
         return {"backend": search.backend, "url": search.url and corpus, "top_k": search.top_k}
     from ...retrieval.index import load

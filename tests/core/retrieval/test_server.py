@@ -51,7 +51,7 @@ def test_both_dialects_are_answered_as_their_servers_do() -> None:
 def test_stats_count_queries_answered_and_requests_refused() -> None:
     answers = post(RetrievalServer(CountingRetriever()), {"queries": ["a", "b"]}, {"query": "c"}, {"query": 3})
     assert [status for status, _ in answers] == [200, 200, 400, 200]
-    assert answers[-1][1] == {"requests": 3, "queries": 3, "refused": 1, "failed": 0}
+    assert answers[-1][1] == {"requests": 3, "queries": 3, "opened": 0, "refused": 1, "failed": 0}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.methods import Method, get_method
 from autocoa_plugin.lab.asking.settings_file import LabSettings, SearchOptions, SettingsFile, read_settings
-from autocoa_plugin.lab.asking.world import build_world
+from autocoa_plugin.lab.asking.world import build_world, world_identity
+from autocoa_plugin.lab.scorecard.scorecard import real_identity
 
 WORLD = "autocoa_plugin.tinyworld.sockets"
 
@@ -35,6 +38,17 @@ def test_a_path_that_begins_with_a_dot_is_beside_its_file_and_any_other_is_not(t
     found = read_settings([written(tmp_path / "s.yaml", text)])
     assert found.given["search"] == {"corpus": str(tmp_path / "c.jsonl"), "index_dir": "i"}
     assert found.lab.questions == str(tmp_path / "q.jsonl")
+
+
+def test_a_retriever_of_yours_beside_the_file_is_named_in_the_identity_without_its_place(tmp_path):
+    written(tmp_path / "wiki.py", "class Wiki:\n    async def search(self, queries, top_k):\n        return []\n")
+    text = "search: {backend: {use: './wiki.py:Wiki'}, top_k: 2}\n"
+    settings = build_world(file=read_settings([written(tmp_path / "s.yaml", text)])).settings
+    identity = world_identity(settings)
+    assert (identity["backend"], identity["top_k"]) == ("wiki.py:Wiki", 2)
+    assert re.fullmatch(r"wiki\.py:Wiki [0-9a-f]{16}", identity["corpus"])
+    assert real_identity(settings.search) == {each: identity[each] for each in ("backend", "corpus", "top_k")}
+    assert json.loads(json.dumps(identity)) == identity
 
 
 def test_of_several_files_a_key_of_a_later_one_replaces_the_whole_key(tmp_path):
