@@ -18,6 +18,7 @@ class HttpServer:
     def __init__(self) -> None:
         self.authorizations: set[str] = set()
         self.is_waiting = threading.Event()
+        self._waiting = self.most_at_once = 0  # calls of `wait`
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self._port = found.getsockname()[1]
@@ -36,12 +37,16 @@ class HttpServer:
     async def wait(self, n: int) -> str:
         """Answers after n milliseconds."""
         self.is_waiting.set()
+        self._waiting += 1
+        self.most_at_once = max(self.most_at_once, self._waiting)
         await asyncio.sleep(n / 1000)
+        self._waiting -= 1
         return "waited"
 
     async def change(self, context: Context) -> str:
         """Takes the tool `many` away and tells everybody."""
-        self._server.remove_tool("many")
+        if any(tool.name == "many" for tool in await self._server.list_tools()):
+            self._server.remove_tool("many")
         await context.notify_tools_changed()
         return "changed"
 
