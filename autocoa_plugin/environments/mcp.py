@@ -33,7 +33,7 @@ from ..retrieval.base import encodable
 from ..trajectory import Origin, Outcome
 from .base import Context, Observation
 from .mcp_pool import attach, detach
-from .mcp_session import Place, canonical, check_sdk
+from .mcp_session import IDLE_S, Place, canonical, check_sdk
 from .tools import arguments_of
 
 MAX_TOOLS = 64
@@ -83,6 +83,8 @@ class McpTools:
                 raise ConfigError(f"{name} must be {'' if name.endswith('_s') else 'whole and '}> 0, got {value!r}")
         if not isinstance(price_per_1000, int | float) or not 0 <= price_per_1000 < float("inf"):
             raise ConfigError(f"price_per_1000 must be >= 0, got {price_per_1000!r}")
+        if url is not None and timeout_s > IDLE_S:
+            raise ConfigError(f"timeout_s must be <= {IDLE_S:g} for a server at a url, got {timeout_s!r}")
         if isinstance(only, str) or (only is not None and not only):
             raise ConfigError(f"only must be a list of names of tools, got {only!r}")
         if not re.fullmatch(r"[\w.-]*", prefix, re.ASCII):

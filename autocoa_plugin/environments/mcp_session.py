@@ -28,7 +28,8 @@ from .base import within
 
 _MAX_PAGES = 100  # of a server's list of tools
 _PROBE_S = 10.0  # how long a server that has not answered a call may take to list its tools
-_IDLE_S = 300.0  # how long one HTTP response may be silent; the SDK's own value
+IDLE_S = 300.0
+"""How long one HTTP response may be silent before the session is given up; the SDK's own value."""
 
 
 def check_sdk() -> None:
@@ -107,19 +108,17 @@ class Session:
         from mcp import Client
 
         _STATUSES.set(self._statuses)
-        try:
-            async with AsyncExitStack() as stack:
-                transport = self._stdio() if self.place.command else await self._http(stack)
-                client = Client(transport, cache=None, message_handler=self._hear)
-                self._client = await stack.enter_async_context(client)
-                await self._list()
-                info = self._client.server_info
-                self.server = f"{info.name} {info.version}".strip() if info else "unknown"
-                self.ready.set_result(None)
-                stack.callback(asyncio.create_task(self._watch()).cancel)
-                await self.ended.wait()
-        finally:
-            self.ended.set()
+        async with AsyncExitStack() as stack:
+            transport = self._stdio() if self.place.command else await self._http(stack)
+            client = Client(transport, cache=None, message_handler=self._hear)
+            self._client = await stack.enter_async_context(client)
+            await self._list()
+            info = self._client.server_info
+            self.server = f"{info.name} {info.version}".strip() if info else "unknown"
+            self.ready.set_result(None)
+            stack.callback(asyncio.create_task(self._watch()).cancel)
+            stack.callback(self.ended.set)  # before the rest is closed, so that no other call is sent
+            await self.ended.wait()
 
     @asynccontextmanager
     async def _stdio(self) -> AsyncIterator[Any]:
@@ -131,8 +130,7 @@ class Session:
         server = StdioServerParameters(
             command=words[0], args=words[1:], env=dict(self.place.env), encoding_error_handler="replace"
         )
-        # the end of stderr is mostly the end of the process: asking tells
-        stderr = _Tail(on_end=lambda: self.ready.done() and self.probe())
+        stderr = _Tail(on_end=self._perhaps_ended)
         try:
             async with stdio_client(server, errlog=stderr.given) as streams:
                 stderr.given.close()
@@ -146,7 +144,7 @@ class Session:
 
         http = httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {self.place.token}"} if self.place.token else {},
-            timeout=httpx2.Timeout(self.place.connect_timeout_s, read=_IDLE_S),
+            timeout=httpx2.Timeout(self.place.connect_timeout_s, read=IDLE_S),
             limits=httpx2.Limits(max_connections=None),  # `max_in_flight` bounds them; one that hangs keeps no place
             event_hooks={"response": [_note_status]},
         )
@@ -175,6 +173,10 @@ class Session:
             self._noises += 1
         elif getattr(message, "method", "") == "notifications/tools/list_changed":
             await self._changed()
+
+    def _perhaps_ended(self) -> None:
+        if self.ready.done() and not self.ended.is_set():  # a process may close its stderr and live: asking tells
+            self.probe()
 
     async def _changed(self) -> None:
         if self._probe is not None:  # which may have been answered before the change

@@ -303,9 +303,10 @@ def test_a_server_that_cannot_be_used_is_refused_in_one_sentence(options, argume
         ({"command": "uvx 'mcp"}, 'command cannot be split into words: No closing quotation: "uvx \'mcp"'),
         ({"command": []}, "command must name a program, got []"),
         ({"url": "127.0.0.1:9000"}, "url must start with http:// or https://, got '127.0.0.1:9000'"),
+        ({"url": "http://127.0.0.1:9000", "timeout_s": 900}, "timeout_s must be <= 300 for a server at a url, got 900"),
         ({"url": "http://127.0.0.1:9000", "env": {}}, "env is for a server that command starts; this one is at a url"),
     ],
-    ids=["nothing", "no program", "quotes", "no words", "no url", "env at a url"],
+    ids=["nothing", "no program", "quotes", "no words", "no url", "patience", "env at a url"],
 )
 def test_a_place_that_is_none_is_refused_in_one_sentence(arguments, message):
     with pytest.raises(ConfigError) as raised:
