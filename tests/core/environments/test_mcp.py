@@ -511,7 +511,7 @@ def test_a_call_without_an_answer_costs_its_time_limit_and_no_other_call():
 
 
 def test_a_server_that_answers_nothing_any_more_is_started_again():
-    with used(wild(connect_timeout_s=2.0)) as tools, used(wild(connect_timeout_s=2.0, timeout_s=HASTY_S)) as hasty:
+    with used(wild(connect_timeout_s=1.0)) as tools, used(wild(connect_timeout_s=1.0, timeout_s=HASTY_S)) as hasty:
         pid = ask(tools, "pid")
         assert failure(hasty, "block").startswith("ToolTimeoutError: ")
         assert "connection lost, pid: " in failure(tools, "pid")  # it was asked before it was given up
