@@ -55,6 +55,9 @@ EXTRAS = {
     # engines.transformers_local: judge a small checkpoint without a server
     "local": ["torch", "transformers"],
     "web": ["ddgs"],
+    # environments.mcp: the SDK from the release that was tested, whose Client speaks the revisions 2024-11-05 to
+    # 2026-07-28; jsonschema checks arguments, httpx2 carries the token, both are what the SDK itself needs
+    "mcp": ["mcp>=2.3,<3", "httpx2", "jsonschema"],
     # autocoa scorecard --plot
     "plot": ["matplotlib"],
     # autocoa evaluate, compare, report, explore: intervals and tests by scipy, pages by jinja2, plots by matplotlib
