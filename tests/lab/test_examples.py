@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib
 import subprocess
 import sys
@@ -10,6 +11,24 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from autocoa_plugin import Codec, Limits, rollout
+from autocoa_plugin.environments.router import Fixed, Router
+from autocoa_plugin.environments.tools import Toolbox
+from autocoa_plugin.environments.world_model import WorldModel
+from autocoa_plugin.lookup import Plug, Socket
+from autocoa_plugin.settings import WorldModelSettings
+from autocoa_plugin.testing import (
+    CharTokenizer,
+    ScriptedEngine,
+    check_author,
+    check_protocol,
+    check_reward,
+    check_tool,
+)
+from autocoa_plugin.tinyworld import generate
+from autocoa_plugin.tinyworld.tokenizer import build_tokenizer
+from autocoa_plugin.trajectory import Origin, Outcome
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCHMARKS = EXAMPLES.parent / "benchmarks"
@@ -80,3 +99,61 @@ def test_every_name_of_ours_that_a_program_imports_exists(file):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "autocoa_plugin":
             module = importlib.import_module(str(node.module))
             assert [each.name for each in node.names if not hasattr(module, each.name)] == []
+
+
+# ------------------------------------------------------------------------------------- a package of somebody else's
+
+TABLE = {"Dover": "high water at 4 .", "Port Talbot": "high water at 6 ."}
+
+
+def harbour(file: str, name: str, **arguments: object):
+    """What a configuration would build of `examples/harbour/FILE:NAME`."""
+    socket = Socket("autocoa.harbour", "an object", takes="function" if name == "brevity" else "object")
+    return socket.build(Plug(f"{EXAMPLES / 'harbour' / file}:{name}", arguments), where=name)
+
+
+HARBOUR = harbour("protocol.py", "HARBOUR")
+
+
+def test_the_four_files_of_the_harbour_keep_the_rules():
+    check_tool(harbour("tool.py", "Tide", table=TABLE), ["Dover", "Port Talbot"], protocol=HARBOUR)
+    check_protocol(HARBOUR)
+    check_protocol(HARBOUR, build_tokenizer(generate()), query="0 + 1", answer="1")
+    check_reward(harbour("reward.py", "brevity", words=10), protocol=HARBOUR)
+    check_author(harbour("author.py", "HarbourMaster", sentence="is a city ."), protocol=HARBOUR)
+
+
+def sail(turns, *, authored: bool = False):
+    """Play turns of a policy with the harbour's protocol and tool, or its world model in the tool's place."""
+    codec = Codec(CharTokenizer(), HARBOUR)
+    tide = harbour("tool.py", "Tide", table=TABLE)
+    imagined = WorldModel(harbour("author.py", "HarbourMaster", sentence="is a port ."), WorldModelSettings())
+    router = Router(
+        {"real": tide, "world_model": imagined}, Fixed("world_model" if authored else "real"), validation="same"
+    )
+    engine = ScriptedEngine(turns, encode=codec.encode, decode=codec.decode)
+    prompt_ids = codec.encode("When is high water?")
+    rolling = rollout(prompt_ids, engine=engine, environment=Toolbox({"tide": router}), codec=codec, limits=Limits())
+    return asyncio.run(rolling)
+
+
+ASK = " <begin_search> {} </end_search>"
+ANSWER = " </think> \\boxed{ 4 }<eos>"
+
+
+def test_the_harbour_tells_a_trajectory_everything_once_and_the_next_one_again():
+    turns = ["<think>" + ASK.format("Dover"), ASK.format("Dover tide"), ASK.format("Atlantis"), ANSWER]
+    for _ in range(2):
+        trajectory = sail(turns)
+        first, second, third = trajectory.calls()
+        assert [first.outcome, second.outcome, third.outcome] == [Outcome.OK, Outcome.EMPTY, Outcome.ERROR]
+        assert third.error == "LookupError: no name of the table in 'Atlantis'"
+        assert " <search_result> Dover : high water at 4 . </search_result> " in trajectory.text()
+        assert HARBOUR.extract_answer(trajectory.final_run()) == "4"
+
+
+def test_the_harbour_master_imagines_what_the_tide_table_would_say():
+    trajectory = sail(["<think>" + ASK.format("Dover"), ANSWER], authored=True)
+    (call,) = trajectory.calls()
+    assert call.origin is Origin.WORLD_MODEL and call.tool == "tide"
+    assert " <search_result> Dover : Dover is a port . </search_result> " in trajectory.text()
