@@ -177,7 +177,7 @@ def check_routing_policy(
     """
     __tracebackhide__ = True
     what = f"routing policy {name_of(policy)}"
-    check_methods(policy, what, "choose", "review", "settle")
+    check_methods(policy, what, "choose")
     codec = Codec(CharTokenizer(), AUTOCOA)
     places = [(step, split, call) for step in steps for split in ("train", "val") for call in (0, 1)]
     places.append((0, "val", 0))  # a validation before training
@@ -209,27 +209,33 @@ async def _route(policy: RoutingPolicy, codec: Codec, place: _Place, names: Sequ
     metadata = metadata_of(global_step=step, split=split)
     context = context_of(codec, metadata=metadata, call_index=call)
     where = f"{what} at {_spelled(place)}"
-    name = await _awaited(policy.choose(Action("search", "Kipling", 0, 1), context), "choose", where)
+    name = await _ask(policy, "choose", where, Action("search", "Kipling", 0, 1), context)
     rule(name in names, f"{where} chose {name!r}, which is none of {list(names)}")
     for observation in _observations(name, codec):
         # a cached answer costs no call: a budget gets it back, and the next choice is not another one for it
-        await _awaited(policy.settle(name, observation, context), "settle", where)
-        other = await _awaited(policy.review(observation, context), "review", where)
+        await _ask(policy, "settle", where, name, observation, context)
+        other = await _ask(policy, "review", where, observation, context)
         rule(
             other is None or other in names,
             f"{where} reviewed an answer of outcome {observation.outcome} and asked for {other!r}, which is neither "
             f"None nor one of {list(names)}",
         )
         if other not in (None, name):
-            await policy.settle(str(other), _observations(str(other), codec)[0], context)
+            await _ask(policy, "settle", where, other, _observations(str(other), codec)[0], context)
     metadata.check(what)
     return name
 
 
-async def _awaited(answer: Any, method: str, where: str) -> Any:
-    rule(inspect.isawaitable(answer), f"{where}: {method} must be `async def`, it returned {shown(answer)} at once")
+async def _ask(policy: RoutingPolicy, method: str, where: str, *arguments: Any) -> Any:
+    """Ask a policy; `review` and `settle` it may lack."""
+    if not hasattr(policy, method):
+        return None
     try:
+        answer = getattr(policy, method)(*arguments)
+        rule(inspect.isawaitable(answer), f"{where}: {method} must be `async def`, it returned {shown(answer)} at once")
         return await answer
+    except AssertionError:
+        raise
     except Exception as error:
         raise AssertionError(f"{where}: {method} raised {described(error)}") from error
 

@@ -139,6 +139,14 @@ def test_our_routing_policies_keep_the_rules(name):
     check_routing_policy(OUR_POLICIES[name])
 
 
+def test_a_routing_policy_needs_no_more_than_a_choice():
+    class Alternating:
+        async def choose(self, action, context):
+            return "real" if context.call_index % 2 else "world_model"
+
+    check_routing_policy(Alternating())
+
+
 @dataclass
 class Policy(RoutingPolicy):
     """Chooses what the function says."""
@@ -164,7 +172,7 @@ def taking_turns():
 
 
 BROKEN_POLICIES = {
-    "no method": (4, r"^routing policy int has no method choose, review, settle$"),
+    "no method": (4, r"^routing policy int has no method choose$"),
     "synchronous": (Hasty(), r"choose must be `async def`, it returned 'real' at once$"),
     "unknown": (
         Policy(lambda context: "rael"),

@@ -9,15 +9,13 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from autocoa_plugin import Codec, Limits, rollout
-from autocoa_plugin.environments.router import Fixed, Router
-from autocoa_plugin.environments.tools import Toolbox
-from autocoa_plugin.environments.world_model import WorldModel
-from autocoa_plugin.lookup import Plug, Socket
-from autocoa_plugin.settings import WorldModelSettings
+from autocoa_plugin import Codec, Trajectory, rollout
+from autocoa_plugin.assembly import build_environment, protocol_of
+from autocoa_plugin.settings import Settings, load_settings
 from autocoa_plugin.testing import (
     CharTokenizer,
     ScriptedEngine,
@@ -106,54 +104,64 @@ def test_every_name_of_ours_that_a_program_imports_exists(file):
 TABLE = {"Dover": "high water at 4 .", "Port Talbot": "high water at 6 ."}
 
 
-def harbour(file: str, name: str, **arguments: object):
-    """What a configuration would build of `examples/harbour/FILE:NAME`."""
-    socket = Socket("autocoa.harbour", "an object", takes="function" if name == "brevity" else "object")
-    return socket.build(Plug(f"{EXAMPLES / 'harbour' / file}:{name}", arguments), where=name)
+def harbour(**changes: object) -> Settings:
+    """A recipe's settings with the four files, each named by its path."""
+    folder = EXAMPLES / "harbour"
+    recipe = {
+        "protocol": f"{folder}/protocol.py:HARBOUR",
+        "tools": {"tide": {"use": f"{folder}/tool.py:Tide", "arguments": {"table": TABLE}}},
+        "world_model": {
+            "author": {"use": f"{folder}/author.py:HarbourMaster", "arguments": {"sentence": "is a port ."}}
+        },
+        **changes,
+    }
+    return load_settings(recipe, max_response_tokens=2000)
 
 
-HARBOUR = harbour("protocol.py", "HARBOUR")
-
-
-def test_the_four_files_of_the_harbour_keep_the_rules():
-    check_tool(harbour("tool.py", "Tide", table=TABLE), ["Dover", "Port Talbot"], protocol=HARBOUR)
-    check_protocol(HARBOUR)
-    check_protocol(HARBOUR, build_tokenizer(generate()), query="0 + 1", answer="1")
-    check_reward(harbour("reward.py", "brevity", words=10), protocol=HARBOUR)
-    check_author(harbour("author.py", "HarbourMaster", sentence="is a city ."), protocol=HARBOUR)
-
-
-def sail(turns, *, authored: bool = False):
-    """Play turns of a policy with the harbour's protocol and tool, or its world model in the tool's place."""
-    codec = Codec(CharTokenizer(), HARBOUR)
-    tide = harbour("tool.py", "Tide", table=TABLE)
-    imagined = WorldModel(harbour("author.py", "HarbourMaster", sentence="is a port ."), WorldModelSettings())
-    router = Router(
-        {"real": tide, "world_model": imagined}, Fixed("world_model" if authored else "real"), validation="same"
-    )
+def sail(settings: Settings, turns: list[str]) -> Trajectory:
+    """Play the turns of a policy in the world of a recipe, built as every process of a run builds it."""
+    environment = build_environment(settings)
+    codec = Codec(CharTokenizer(), protocol_of(settings, environment))
     engine = ScriptedEngine(turns, encode=codec.encode, decode=codec.decode)
     prompt_ids = codec.encode("When is high water?")
-    rolling = rollout(prompt_ids, engine=engine, environment=Toolbox({"tide": router}), codec=codec, limits=Limits())
-    return asyncio.run(rolling)
+    return asyncio.run(rollout(prompt_ids, engine=engine, environment=environment, codec=codec, limits=settings.limits))
 
 
 ASK = " <begin_search> {} </end_search>"
 ANSWER = " </think> \\boxed{ 4 }<eos>"
 
 
+def test_the_four_files_of_the_harbour_keep_the_rules():
+    files = {name: importlib.import_module(f"harbour.{name}") for name in ("tool", "protocol", "reward", "author")}
+    protocol = files["protocol"].HARBOUR
+    check_tool(files["tool"].Tide(TABLE), ["Dover", "Port Talbot"], protocol=protocol)
+    check_protocol(protocol)
+    check_protocol(protocol, build_tokenizer(generate()), query="0 + 1", answer="1")
+    check_reward(files["reward"].brevity, protocol=protocol)
+    check_author(files["author"].HarbourMaster(), protocol=protocol)
+
+
 def test_the_harbour_tells_a_trajectory_everything_once_and_the_next_one_again():
     turns = ["<think>" + ASK.format("Dover"), ASK.format("Dover tide"), ASK.format("Atlantis"), ANSWER]
     for _ in range(2):
-        trajectory = sail(turns)
+        trajectory = sail(harbour(), turns)
         first, second, third = trajectory.calls()
         assert [first.outcome, second.outcome, third.outcome] == [Outcome.OK, Outcome.EMPTY, Outcome.ERROR]
         assert third.error == "LookupError: no name of the table in 'Atlantis'"
         assert " <search_result> Dover : high water at 4 . </search_result> " in trajectory.text()
-        assert HARBOUR.extract_answer(trajectory.final_run()) == "4"
 
 
 def test_the_harbour_master_imagines_what_the_tide_table_would_say():
-    trajectory = sail(["<think>" + ASK.format("Dover"), ANSWER], authored=True)
+    settings = harbour(routing={"tools": ["tide"], "environment": "world_model"})
+    trajectory = sail(settings, ["<think>" + ASK.format("Dover"), ANSWER])
     (call,) = trajectory.calls()
     assert call.origin is Origin.WORLD_MODEL and call.tool == "tide"
     assert " <search_result> Dover : Dover is a port . </search_result> " in trajectory.text()
+
+
+def test_the_harbours_reward_prefers_who_thinks_in_few_words():
+    brevity = importlib.import_module("harbour.reward").brevity
+    short, long = (sail(harbour(), [f"<think> {'hm ' * n}{ANSWER.strip()}"]) for n in (3, 30))
+    judged = [SimpleNamespace(trajectory=trajectory) for trajectory in (short, long)]
+    # "<think>", 3 times "hm" and "</think>" are 5 words; with 30 they are 32
+    assert [brevity(each, words=40) for each in judged] == [1 - 5 / 40, 1 - 32 / 40]
