@@ -3,6 +3,7 @@
 autocoa.tools={tide: {use: examples/harbour/tool.py:Tide, arguments: {table: {Dover: high water at 4 .}}}}
 """
 
+import hashlib
 import json
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -30,5 +31,5 @@ class Tide:
         self.told.add(name)
         return f"{name} : {self.table[name]}" if is_news else ""  # "" is an empty result
 
-    def identity(self):
-        return {"table": self.table}  # a run that is resumed with another table is refused
+    def identity(self):  # a run that is resumed with another table is refused
+        return {"table": hashlib.sha256(json.dumps(self.table, sort_keys=True).encode()).hexdigest()}
