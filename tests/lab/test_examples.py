@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from autocoa_plugin import Codec, Trajectory, rollout
+from autocoa_plugin.assembly import build_environment, protocol_of
+from autocoa_plugin.settings import Settings, load_settings
+from autocoa_plugin.testing import (
+    CharTokenizer,
+    ScriptedEngine,
+    check_author,
+    check_protocol,
+    check_reward,
+    check_tool,
+)
+from autocoa_plugin.tinyworld import generate
+from autocoa_plugin.tinyworld.tokenizer import build_tokenizer
+from autocoa_plugin.trajectory import Origin, Outcome
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCHMARKS = EXAMPLES.parent / "benchmarks"
@@ -80,3 +97,71 @@ def test_every_name_of_ours_that_a_program_imports_exists(file):
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "autocoa_plugin":
             module = importlib.import_module(str(node.module))
             assert [each.name for each in node.names if not hasattr(module, each.name)] == []
+
+
+# ------------------------------------------------------------------------------------- a package of somebody else's
+
+TABLE = {"Dover": "high water at 4 .", "Port Talbot": "high water at 6 ."}
+
+
+def harbour(**changes: object) -> Settings:
+    """A recipe's settings with the four files, each named by its path."""
+    folder = EXAMPLES / "harbour"
+    recipe = {
+        "protocol": f"{folder}/protocol.py:HARBOUR",
+        "tools": {"tide": {"use": f"{folder}/tool.py:Tide", "arguments": {"table": TABLE}}},
+        "world_model": {
+            "author": {"use": f"{folder}/author.py:HarbourMaster", "arguments": {"sentence": "is a port ."}}
+        },
+        **changes,
+    }
+    return load_settings(recipe, max_response_tokens=2000)
+
+
+def sail(settings: Settings, turns: list[str]) -> Trajectory:
+    """Play the turns of a policy in the world of a recipe, built as every process of a run builds it."""
+    environment = build_environment(settings)
+    codec = Codec(CharTokenizer(), protocol_of(settings, environment))
+    engine = ScriptedEngine(turns, encode=codec.encode, decode=codec.decode)
+    prompt_ids = codec.encode("When is high water?")
+    return asyncio.run(rollout(prompt_ids, engine=engine, environment=environment, codec=codec, limits=settings.limits))
+
+
+ASK = " <begin_search> {} </end_search>"
+ANSWER = " </think> \\boxed{ 4 }<eos>"
+
+
+def test_the_four_files_of_the_harbour_keep_the_rules():
+    files = {name: importlib.import_module(f"harbour.{name}") for name in ("tool", "protocol", "reward", "author")}
+    protocol = files["protocol"].HARBOUR
+    check_tool(files["tool"].Tide(TABLE), ["Dover", "Port Talbot"], protocol=protocol)
+    check_protocol(protocol)
+    check_protocol(protocol, build_tokenizer(generate()), query="0 + 1", answer="1")
+    check_reward(files["reward"].brevity, protocol=protocol)
+    check_author(files["author"].HarbourMaster(), protocol=protocol)
+
+
+def test_the_harbour_tells_a_trajectory_everything_once_and_the_next_one_again():
+    turns = ["<think>" + ASK.format("Dover"), ASK.format("Dover tide"), ASK.format("Atlantis"), ANSWER]
+    for _ in range(2):
+        trajectory = sail(harbour(), turns)
+        first, second, third = trajectory.calls()
+        assert [first.outcome, second.outcome, third.outcome] == [Outcome.OK, Outcome.EMPTY, Outcome.ERROR]
+        assert third.error == "LookupError: no name of the table in 'Atlantis'"
+        assert " <search_result> Dover : high water at 4 . </search_result> " in trajectory.text()
+
+
+def test_the_harbour_master_imagines_what_the_tide_table_would_say():
+    settings = harbour(routing={"tools": ["tide"], "environment": "world_model"})
+    trajectory = sail(settings, ["<think>" + ASK.format("Dover"), ANSWER])
+    (call,) = trajectory.calls()
+    assert call.origin is Origin.WORLD_MODEL and call.tool == "tide"
+    assert " <search_result> Dover : Dover is a port . </search_result> " in trajectory.text()
+
+
+def test_the_harbours_reward_prefers_who_thinks_in_few_words():
+    brevity = importlib.import_module("harbour.reward").brevity
+    short, long = (sail(harbour(), [f"<think> {'hm ' * n}{ANSWER.strip()}"]) for n in (3, 30))
+    judged = [SimpleNamespace(trajectory=trajectory) for trajectory in (short, long)]
+    # "<think>", 3 times "hm" and "</think>" are 5 words; with 30 they are 32
+    assert [brevity(each, words=40) for each in judged] == [1 - 5 / 40, 1 - 32 / 40]

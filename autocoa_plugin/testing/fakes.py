@@ -1,16 +1,12 @@
-"""Fakes that we ship, so that users test their environments and protocols as we do.
-
-`ScriptedEngine` and `ScriptedEnvironment` play scripts; `CharTokenizer` makes ids one can read: `ord("a")` is "a".
-"""
+"""Fakes that we ship, so that users test as we do: a tokenizer whose ids one can read, an engine that never ends."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 
-from .engines.scripted import ScriptedEngine
-from .environments.scripted import ScriptedEnvironment
-
-__all__ = ["CharTokenizer", "ScriptedEngine", "ScriptedEnvironment"]
+from ..engines.scripted import ScriptedEngine
+from ..tokenization import Codec
 
 EOS_ID, BOS_ID = 2_000_000, 2_000_001
 _FIRST_MERGE = 3_000_000
@@ -49,3 +45,8 @@ class CharTokenizer:
         """Decode ids; `skip_special_tokens` leaves `<eos>` and `<bos>` out."""
         special = {EOS_ID, BOS_ID} if skip_special_tokens else set()
         return "".join(self._texts.get(token) or chr(token) for token in ids if token not in special)
+
+
+def endless_engine(codec: Codec, text: str) -> ScriptedEngine:
+    """An engine that samples `text` whenever it is asked, cut at `max_tokens` and after a stop string."""
+    return ScriptedEngine(repeat(text), encode=codec.encode, decode=codec.decode)
