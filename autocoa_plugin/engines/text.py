@@ -196,7 +196,7 @@ class TextEngine:
             said = f" {said}"  # a new message does not begin with the space that a word within a text has
         text, is_stopped = _up_to_first(stop, said)
         cut, restored = len(said) - len(text), ""
-        if not is_stopped and reply.finish_reason == "stop":
+        if not is_stopped and reply.finish_reason not in _UNFINISHED:
             restored = reply.told_stop(stop) or missing_stop(unfinished + text, stop, self._protocol)
         text += restored
         self._check_forbidden(text, sampling)
@@ -292,6 +292,7 @@ def _user(content: str) -> Message:
 
 
 _USAGE = ("prompt_tokens", "completion_tokens")
+_UNFINISHED = ("length", "content_filter", "tool_calls", "function_call")  # all else is the end, or a stop string
 
 
 @dataclass(frozen=True)
@@ -336,7 +337,7 @@ def read_reply(url: str, answer: Mapping[str, Any]) -> Reply:
 def missing_stop(text: str, stop: Sequence[str], protocol: Protocol) -> str:
     """The stop string that a server has left out at the end of a text, "" where nothing is open.
 
-    "stop" is said of a stop string and of a reply that is over, so the text tells: its last tag opens an action, an
+    Servers say "stop" of a stop string and of a reply that is over, so the text tells: its last tag opens an action, an
     answer or an observation, and one of `stop` closes it. A reply that ends there of its own accord is closed as well.
     """
     last = max(protocol.tags(), key=text.rfind)

@@ -21,10 +21,12 @@ from autocoa_plugin.data.row_format import record_of_row, row_of_record
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.engines.text import ChatOptions, TextEngine, chat_messages, chat_turns, missing_stop, n_repeated
 from autocoa_plugin.engines.text_tokenizer import TEXT_V1, TextTokenizer, is_text
+from autocoa_plugin.environments.world_model import build_world_model
 from autocoa_plugin.errors import ConfigError, DataError, EngineAnswerError, EngineError, TokenizerError
 from autocoa_plugin.prompts import prompt_ids
 from autocoa_plugin.protocol import PRESETS, REACT, Protocol
 from autocoa_plugin.rewards import RewardConfig, score
+from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tokenization import fingerprint
 from autocoa_plugin.trajectory import Role, Source
@@ -91,7 +93,11 @@ def test_what_a_chat_server_cannot_be_told_is_refused(make: Any, said: str) -> N
         make()
 
 
-@pytest.mark.parametrize("protocol", PRESETS.values(), ids=lambda each: each.name)
+# one that writes a chat template's own words around observations is for models that have the template's tokens
+SPELLED = [each for each in PRESETS.values() if "<|" not in each.observation_before]
+
+
+@pytest.mark.parametrize("protocol", SPELLED, ids=lambda each: each.name)
 def test_every_preset_is_spelled_and_the_fingerprint_says_that_it_is_text(protocol: Protocol) -> None:
     codec = Codec(TOKENIZER, protocol)
     assert fingerprint(TOKENIZER) == TEXT_V1
@@ -215,6 +221,9 @@ COUNTED = {"requests": 1, "prompt_tokens": 7, "completion_tokens": 3}
         # never sent, because it could not be put back: cut by us
         ("a <search_result> made up", "stop", "a <search_result>", FinishReason.STOP, {"cut_characters": 8}),
         ("partly", "content_filter", "partly<|end|>", FinishReason.STOP, {}),
+        ("a <begin_search> q", "content_filter", "a <begin_search> q<|end|>", FinishReason.STOP, {}),
+        ("a <begin_search> q", "eos_token", "a <begin_search> q</end_search>", FinishReason.STOP,
+         {"restored_stops": 1}),
         (None, "content_filter", "<|end|>", FinishReason.STOP, {}),
         (None, "length", "", FinishReason.LENGTH, {}),
         ("", "stop", "<|end|>", FinishReason.STOP, {}),
@@ -406,7 +415,12 @@ CHAINS: dict[str, tuple[Protocol, Limits, list[str], str]] = {  # the turns, and
     "a forced answer with braces": (AUTOCOA, ONE, [SEARCH.format("a"), SEARCH.format("b")], "\\text{Lucknow}}"),
     "search_r1": (SEARCH_R1, PLAIN, ["<think>x</think> " + R1.format("a"), "<answer> Lucknow </answer> so"], ""),
     "search_r1, forced": (SEARCH_R1, ONE, [R1.format("a"), R1.format("b")], "Lucknow</answer>"),
-    "search_r1, no answer": (SEARCH_R1, PLAIN, [R1.format("a"), "<think>x</think> I do not know"], ""),
+    "search_r1, a turn without an answer": (
+        SEARCH_R1,
+        PLAIN,
+        [R1.format("a"), "<think>x</think> I do not know", "<answer>Lucknow</answer>"],
+        "",
+    ),
     "react": (REACT, PLAIN, [RE.format("a"), RE.format("a"), "Thought: x\nFinal Answer: \\boxed{Lucknow}"], ""),
     "react, forced": (REACT, ONE, [RE.format("a"), RE.format("b")], "Lucknow}"),
     "react, an empty action": (REACT, PLAIN, [RE.format(""), "Final Answer: \\boxed{b}"], ""),
@@ -482,6 +496,23 @@ def test_the_same_chain_as_text_and_as_ids_has_the_same_actions_observations_ans
     assert found == expected
     assert is_text(trajectory.response_ids)
     assert Trajectory.from_dict(json.loads(json.dumps(trajectory.to_dict()))) == trajectory
+
+
+def test_the_policy_can_imagine_through_a_chat_server() -> None:
+    codec, turns = Codec(TOKENIZER, AUTOCOA), [SEARCH.format("a"), "</think> \\boxed{Agra}"]
+    with serving_chat(turns_of(turns, "Kim ends in Agra. ")) as server:
+
+        async def run() -> Trajectory:
+            async with TextEngine(server.url, "teller", AUTOCOA) as engine:
+                world = build_world_model(WorldModelSettings())
+                prompt = prompt_ids(TOKENIZER, QUESTION)
+                return await rollout(prompt, engine=engine, environment=world, codec=codec, limits=PLAIN)
+
+        trajectory = asyncio.run(run())
+        assert server.mistakes == []
+    # the closing tag that ended the reply is put back, so nothing has to be repaired
+    assert "<search_result>Kim ends in Agra. </search_result>" in trajectory.text()
+    assert (trajectory.counts.simulated_calls, sum(trajectory.counts.repairs.values())) == (1, 0)
 
 
 # --- training refuses it
