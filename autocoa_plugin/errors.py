@@ -10,7 +10,7 @@
     ├── EngineError (RuntimeError)           the engine broke its contract or is out of reach
     │   ├── EngineRefusedError               the server does not want this one request
     │   │   └── EngineAnswerError            its answer to this one request makes no sense
-    │   └── EngineUnsupportedError           the engine cannot do it: token ids, forbidden texts
+    │   └── EngineUnsupportedError           the engine cannot do it: token ids, forbidden texts, that model
     ├── ReplayError (RuntimeError)           a replay that was to be complete lacks an answer
     ├── ToolError (RuntimeError)             a tool call that failed; becomes an observation
     │   ├── ToolTimeoutError (TimeoutError)  no answer in time
@@ -69,7 +69,7 @@ class EngineAnswerError(EngineRefusedError):
 
 
 class EngineUnsupportedError(EngineError):
-    """The server or engine cannot do what is asked: take token ids in, give token ids out, forbid texts."""
+    """The server or engine cannot do what is asked: take or give token ids, forbid texts, be that model."""
 
 
 class ReplayError(AutoCoAError, RuntimeError):

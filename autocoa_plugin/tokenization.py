@@ -255,8 +255,11 @@ def fingerprint(tokenizer: Any) -> str:
     """Fingerprint of a tokenizer: 16 hexadecimal digits, the same in every process.
 
     Hashed are the whole vocabulary, added tokens included, and the ids of `PROBES`; not the chat template and not which
-    token ends a sequence. Two tokenizers with one fingerprint give the same ids.
+    token ends a sequence. Two tokenizers with one fingerprint give the same ids. A tokenizer without a vocabulary says
+    its fingerprint itself, by an attribute of that name (`engines.text_tokenizer`).
     """
+    if isinstance(named := getattr(tokenizer, "fingerprint", None), str):
+        return named
     vocabulary = getattr(tokenizer, "get_vocab", tokenizer.get_added_vocab)()
     ids = [list(tokenizer.encode(probe, add_special_tokens=False)) for probe in PROBES]
     made = json.dumps([sorted(vocabulary.items()), ids])

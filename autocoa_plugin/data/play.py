@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from weakref import WeakKeyDictionary
 
+from ..engines.text_tokenizer import NO_BORN_IDS, TEXT_V1, is_text
 from ..errors import DataError, TokenizerError
 from ..protocol import Protocol
 from ..tokenization import Codec, fingerprint
@@ -164,7 +165,12 @@ _FINGERPRINTS: WeakKeyDictionary[Codec, tuple[str, int | None]] = WeakKeyDiction
 
 
 def check_born_ids(record: CotRecord | CoaRecord | PairRecord | TextRecord, codec: Codec) -> None:
-    """Raise `TokenizerError`, naming the row, unless its ids were made with the codec's tokenizer and are in range."""
+    """Raise `TokenizerError`, naming the row, unless its ids were made with the codec's tokenizer and are in range.
+
+    The ids of a chat server's text are nobody's, and refused whatever tokenizer is named.
+    """
+    if record.tokenizer == TEXT_V1 or any(is_text(ids) for _, ids in _ids(record)):
+        raise TokenizerError(f"row {record.id!r}: {NO_BORN_IDS}")
     if codec not in _FINGERPRINTS:
         _FINGERPRINTS[codec] = (fingerprint(codec.tokenizer), _vocabulary_size(codec))
     expected, size = _FINGERPRINTS[codec]

@@ -14,6 +14,7 @@ from dataclasses import MISSING, Field, fields
 from functools import cache
 from typing import Any, NoReturn
 
+from ..engines.text_tokenizer import NO_BORN_IDS, is_text
 from ..errors import DataError, nearest
 from ..trajectory import Role, Source
 from .records import RECORDS, SCHEMA_VERSION, Message, Piece, Record
@@ -118,6 +119,8 @@ def read_ids(value: Any, where: str) -> tuple[int, ...]:
         wrong = next(index for index, each in enumerate(ids) if type(each) is not int)
         _refuse(f"{where}[{wrong}]", "a token id, an integer", ids[wrong])
     if ids and not (min(ids) >= 0 and max(ids) <= _MAX_ID):
+        if is_text(ids):
+            raise DataError(f"{where}: {NO_BORN_IDS}")
         wrong = next(index for index, each in enumerate(ids) if not 0 <= each <= _MAX_ID)
         raise DataError(f"{where}[{wrong}]: must be a token id from 0 to {_MAX_ID}, got {ids[wrong]}")
     return tuple(ids)

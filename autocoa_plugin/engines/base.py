@@ -1,7 +1,8 @@
 """Engine protocol: sample a continuation of token ids, all that the rollout loop needs of a language model.
 
 Implementations: `scripted` (tests, teachers), `openai_server` (any OpenAI-compatible server that speaks token ids),
-`transformers_local` (a Hugging Face model in this process), `verl_adapters.engine` (verl's rollout server).
+`transformers_local` (a Hugging Face model in this process), `verl_adapters.engine` (verl's rollout server), `text` (any
+chat server; ids that are text, never for training).
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class OpenAIServerEngine:
             return None
         if status in _UNREADABLE:
             raise EngineUnsupportedError(f"{url} cannot spell the ids (HTTP {status}: {text[:200]})")
-        spelled = self._transport.read(status, text).get("prompt")
+        spelled = self._transport.read(status, text, path="/detokenize").get("prompt")
         if not isinstance(spelled, str):
             raise EngineError(f"{url} answered without a prompt: {text[:200]}")
         return spelled

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 
 NEEDS_IDS = "an OpenAI-compatible server that takes and gives token ids is needed (vLLM >= 0.10.2 does)"
 _ONE_REQUEST = (400, 413, 422)  # what is wrong is in the request, not with the server or the key
+_NOT_THERE, _COMPLETIONS = (404, 405), "/completions"
+_ABSENT_MODEL = re.compile(r"model.{0,100}not (exist|found)", re.IGNORECASE | re.DOTALL)
+# "prompt" as pydantic names a field, .prompt as Go does: a sentence about the length of a prompt is not meant
+_DISLIKED_PROMPT = re.compile(r"""["'`.]prompt\b""")
 
 
 class OpenAITransport:
@@ -42,8 +47,8 @@ class OpenAITransport:
     It belongs to the event loop that first used it; close it with `aclose`. `timeout_s` bounds one request, waiting for
     a free one of the `max_in_flight` connections excepted. What failed on the way is tried again, after pauses of at
     most `max_pause_s` or as long as the server asks for (`timeout_s` at most): `max_attempts` tries in all, as `Tries`
-    counts them. A server that dislikes one of the `exact` fields, or "prompt", cannot take or give token ids, or forbid
-    texts.
+    counts them. A server that dislikes one of the `exact` fields, or "prompt", or that has no completions, cannot take
+    or give token ids, or forbid texts. `key_name` says in errors where the key is from.
     """
 
     def __init__(
@@ -56,10 +61,11 @@ class OpenAITransport:
         max_pause_s: float = 5.0,
         max_in_flight: int = 256,
         exact: tuple[str, ...] = (),
+        key_name: str = "api_key",
     ) -> None:
         if not base_url.startswith(("http://", "https://")):
             raise ConfigError(f"base_url must begin with http:// or https://, got {base_url!r}")
-        self.base_url, self._exact = base_url.rstrip("/"), exact
+        self.base_url, self._exact, self._key_name = base_url.rstrip("/"), exact, key_name
         for name, value in (("timeout_s", timeout_s), ("max_attempts", max_attempts), ("max_pause_s", max_pause_s)):
             require(value > 0, f"{name} must be above 0, got {value}")
         self._timeout_s = timeout_s
@@ -72,7 +78,7 @@ class OpenAITransport:
 
     async def request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Ask `base_url + path` and return the JSON object it answers with; raises `EngineError`."""
-        return self.read(*await self.exchange(method, self.base_url + path, body))
+        return self.read(*await self.exchange(method, self.base_url + path, body), path=path)
 
     async def exchange(self, method: str, url: str, body: dict[str, Any] | None = None) -> tuple[int, str]:
         """Ask a URL of the server until it answers with anything but 429 or 5xx: status and text."""
@@ -125,13 +131,13 @@ class OpenAITransport:
                 tries.failed(_words(error))
                 continue
             if not _may_pass(response.status):
-                raise self._refusal(response.status, text)
+                raise self._refusal(response.status, text, path)
             tries.failed(f"HTTP {response.status}: {text[:200]}", response.status, _asked_s(response))
 
-    def read(self, status: int, text: str) -> dict[str, Any]:
+    def read(self, status: int, text: str, *, path: str) -> dict[str, Any]:
         """Read an answer as a JSON object; raises `EngineError` for a refusal, `EngineAnswerError` for other text."""
         if status >= 400:
-            raise self._refusal(status, text)
+            raise self._refusal(status, text, path)
         try:
             answer = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -176,11 +182,16 @@ class OpenAITransport:
     def _too_late(self) -> EngineError:
         return EngineError(f"{self.base_url} did not answer in time ({self._timeout_s} s)")
 
-    def _refusal(self, status: int, text: str) -> EngineError:
+    def _refusal(self, status: int, text: str, path: str) -> EngineError:
         sentence = f"{self.base_url} refused the request (HTTP {status}: {text[:300]})"
-        if status == 404:
+        if status in (401, 403):
+            return EngineError(f"{sentence}; its key is {self._key_name}")
+        # a model that is not there is a 404 as well
+        if status in _NOT_THERE and self._exact and path == _COMPLETIONS and not _ABSENT_MODEL.search(text):
+            return EngineUnsupportedError(f"{sentence}; it seems to have no {path}: {NEEDS_IDS}")
+        if status == 404 and (path == "/models" or not self.base_url.endswith("/v1")):
             return EngineError(f"{sentence}; base_url usually ends in /v1")
-        if self._exact and any(name in text for name in ('"prompt"', *self._exact)):  # the field it dislikes
+        if self._exact and (_DISLIKED_PROMPT.search(text) or any(name in text for name in self._exact)):
             return EngineUnsupportedError(f"{sentence}; if it is about token ids or bad_words: {NEEDS_IDS}")
         return EngineRefusedError(sentence) if status in _ONE_REQUEST else EngineError(sentence)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..errors import EngineError
+from ..errors import EngineError, EngineUnsupportedError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -45,6 +45,12 @@ def stop_signals(stop: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def told_what_is_kept(error: EngineError, kept: str) -> EngineError:
+    """Say in an engine's error what is kept, and that the same command goes on: unless the engine never could."""
+    goes_on = "" if isinstance(error, EngineUnsupportedError) else ": the same command goes on"
+    return type(error)(f"{error}; {kept}{goes_on}")
 
 
 async def until_stopped(workers: Iterable[Coroutine[Any, Any, None]], stop: asyncio.Event) -> bool:

@@ -1,4 +1,4 @@
-"""Language model to ask: a server that runs, a vLLM server of our own, or the model in this process.
+"""Language model to ask: a server that runs, a vLLM server of our own, the model in this process, or a chat API.
 
 with served(model, ...) as url:                     vLLM is started here and ended with the block
     async with open_engine(model, url) as engine: ...
@@ -14,21 +14,26 @@ import os
 import shlex
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from ...config import require
+from ...config import from_mapping, require, to_mapping
 from ...engines.base import Engine
 from ...engines.model_folder import check_model_folder, load_tokenizer
-from ...errors import ConfigError, EngineError
+from ...engines.text import ChatOptions, TextEngine
+from ...engines.text_tokenizer import TEXT_V1, TextTokenizer
+from ...errors import ConfigError, EngineError, EngineUnsupportedError
+from ...protocol import AUTOCOA, Protocol
 from ...runs.identity import model_fingerprint
 from ...tokenization import fingerprint as tokenizer_fingerprint
 
 EngineName = Literal["auto", "vllm", "transformers", "own"]
-Kind = Literal["server", "vllm", "transformers", "own"]
+Kind = Literal["server", "chat", "vllm", "transformers", "own"]
 API_KEY = "AUTOCOA_SERVER_API_KEY"
-"""The environment variable that holds the key of `--server`, where it wants one."""
+"""The environment variable that holds the key of `--server` or `--chat-server`, where it wants one."""
+_CHAT_INSTEAD = "--chat-server URL in place of --server, and another folder where results go to one"
 # how trainers call the last folders of a checkpoint
 _NAMELESS, _STEP = ("model", "huggingface", "actor", "checkpoint", "checkpoints"), "global_step_"
 
@@ -38,24 +43,28 @@ class Model:
     """Language model to ask, and where it runs.
 
     `path` is a model's folder; with `server`, an OpenAI-compatible one with token ids, the folder or name of its
-    tokenizer. `served_model` names the model there (None: the only one). `engine` says what runs a folder: "auto" is
-    vLLM where it is installed and a CUDA device is there, else transformers; "own" is an engine that the caller brings,
-    and `path` only a name. `concurrency` is how many rollouts it is asked for at a time. Raises `ConfigError` for what
-    contradicts itself.
+    tokenizer; with `chat_server`, one of text, only a name. `served_model` names the model there (None: the only one).
+    `chat` is what the chat server understands. `engine` says what runs a folder: "auto" is vLLM where it is installed
+    and a CUDA device is there, else transformers; "own" is an engine that the caller brings, and `path` only a name.
+    `concurrency` is how many rollouts it is asked for at a time. Raises `ConfigError` for what contradicts itself.
     """
 
     path: str
     server: str | None = None
+    chat_server: str | None = None
     served_model: str | None = None
+    chat: ChatOptions = field(default_factory=ChatOptions)
     engine: EngineName = "auto"
     vllm_options: tuple[str, ...] = ()
     concurrency: int = 64
 
     def __post_init__(self) -> None:
-        is_served = self.server is not None
+        is_served = self.url is not None
+        require(self.server is None or self.chat_server is None, "server speaks token ids, chat_server text: give one")
         require(self.concurrency >= 1, f"concurrency must be >= 1, got {self.concurrency}")
         require(not is_served or self.engine == "auto", f"engine={self.engine} is for a model without server: drop one")
         require(is_served or self.served_model is None, "served_model names a model of server: give both")
+        require(self.is_text or self.chat == ChatOptions(), "chat options are for a chat_server: give both")
 
     def check(self) -> None:
         """Refuse an engine that is not installed and a folder without model, naming the nearest: `ConfigError`."""
@@ -64,13 +73,23 @@ class Model:
 
     def brought(self) -> Model:
         """This model with an engine that the caller brings."""
-        return replace(self, server=None, served_model=None, engine="own")
+        return replace(self, server=None, chat_server=None, served_model=None, chat=ChatOptions(), engine="own")
+
+    @property
+    def url(self) -> str | None:
+        """URL of the server that is given, of ids or of text; None: there is none."""
+        return self.server or self.chat_server
+
+    @property
+    def is_text(self) -> bool:
+        """True for a model that is asked by chat turns: no token ids, so nothing that training could use."""
+        return self.chat_server is not None
 
     @property
     def kind(self) -> Kind:
         """Kind of engine that runs the model; raises `ConfigError` when vLLM is asked for and not installed."""
-        if self.server is not None:
-            return "server"
+        if self.url is not None:
+            return "chat" if self.is_text else "server"
         has_vllm = importlib.util.find_spec("vllm") is not None
         if self.engine == "vllm" and not has_vllm:
             raise ConfigError("engine=vllm needs vLLM: pip install 'autocoa-plugin[gpu]', or engine=transformers")
@@ -85,22 +104,23 @@ class Model:
         return parts[-1] if parts else self.path
 
     def tokenizer(self) -> Any:
-        """Load the model's tokenizer; raises `ConfigError` where there is none."""
-        return load_tokenizer(Path(self.path))
+        """Load the model's tokenizer, that of text for a chat server; raises `ConfigError` where there is none."""
+        return TextTokenizer() if self.is_text else load_tokenizer(Path(self.path))
 
     def end_ids(self) -> tuple[int, ...]:
         """End-of-sequence ids of generation_config.json: chat models end a turn with more than the tokenizer's."""
         path = Path(self.path) / "generation_config.json"
         found = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
-        return () if found is None else tuple(found) if isinstance(found, list) else (found,)
+        return () if found is None or self.is_text else tuple(found) if isinstance(found, list) else (found,)
 
     def served_name(self, stored: str | None) -> str | None:
         """Ask the server under which name it serves the model; None without a server.
 
-        `stored` is the name to go by when the server cannot be reached; None: raise `EngineError` then.
+        A chat server is taken at the user's word: many answer to more names than they list. `stored` is the name to go
+        by when the server cannot be reached; None: raise `EngineError` then.
         """
-        if self.server is None:
-            return None
+        if self.url is None or (self.is_text and self.served_model is not None):
+            return self.served_model
         try:
             return asyncio.run(_ask_name(self))
         except EngineError:
@@ -115,18 +135,22 @@ class Model:
         """
         name = self.path if self.engine == "own" else served_name
         content = model_fingerprint(self.path) if name is None else name
-        return {"content": content, "tokenizer": tokenizer_fingerprint(tokenizer), "engine": self.kind}
+        usual, chat = to_mapping(ChatOptions()), to_mapping(self.chat)
+        changed = {f"chat.{name}": value for name, value in chat.items() if value != usual[name]}
+        return {"content": content, "tokenizer": tokenizer_fingerprint(tokenizer), "engine": self.kind, **changed}
 
     def about(self) -> dict[str, Any]:
         """Description of the model for run.json beside its identity, JSON-ready."""
-        return {"model": self.path, "tokenizer": self.path, "server": self.server, "engine": self.kind}
+        tokenizer = TEXT_V1 if self.is_text else self.path
+        ids = "text" if self.is_text else "tokens"
+        return {"model": self.path, "tokenizer": tokenizer, "server": self.url, "engine": self.kind, "ids": ids}
 
 
 @contextmanager
 def served(model: Model, log: Path, report: Callable[[float, str], object]) -> Iterator[str | None]:
     """Yield the URL of the server to ask, None where the model runs in this process; `report` as in `vllm_server`."""
     if model.kind != "vllm":
-        yield model.server
+        yield model.url
         return
     from ...runs.process import sigterm_interrupts
     from ...runs.vllm_server import vllm_server
@@ -139,11 +163,14 @@ def served(model: Model, log: Path, report: Callable[[float, str], object]) -> I
 
 
 @asynccontextmanager
-async def open_engine(model: Model, url: str | None, **patience: Any) -> AsyncIterator[Any]:
+async def open_engine(
+    model: Model, url: str | None, *, protocol: Protocol = AUTOCOA, **patience: Any
+) -> AsyncIterator[Any]:
     """Open the engine at a URL (None: in this process) for the running event loop, and close it.
 
-    `patience` are options of a server's engine. Raises `ConfigError` for a folder without model, `EngineError` for a
-    server that cannot be reached.
+    `protocol` is that of the chains, which a chat server is asked by; `patience` are options of a server's engine.
+    Raises `ConfigError` for a folder without model, `EngineError` for a server that cannot be reached, and whatever the
+    engine raises within the block, to which it adds what to do about a server that speaks no ids.
     """
     if url is None:
         yield _load(model)
@@ -151,12 +178,21 @@ async def open_engine(model: Model, url: str | None, **patience: Any) -> AsyncIt
     from ...engines.openai_server import OpenAIServerEngine
 
     options = {"api_key": os.environ.get(API_KEY), "max_in_flight": model.concurrency, **patience}
+    if model.is_text:
+        options["key_name"] = f"read from the environment variable {API_KEY}"
+        text = await TextEngine.connect(url, model.served_model, protocol, options=model.chat, **options)
+        async with text:
+            yield text
+        return
     async with await OpenAIServerEngine.connect(url, model.served_model, **options) as engine:
-        yield engine
+        try:
+            yield engine
+        except EngineUnsupportedError as error:
+            raise EngineUnsupportedError(f"{error}; a model that speaks text only: {_CHAT_INSTEAD}") from error
 
 
 async def _ask_name(model: Model) -> str:
-    async with open_engine(model, model.server) as engine:
+    async with open_engine(model, model.url) as engine:
         return engine.model
 
 
@@ -183,14 +219,10 @@ def _has_cuda() -> bool:
 def add_model_arguments(group: Any) -> None:
     """Add the options that choose the model (`autocoa evaluate`, `autocoa synthesize`) to a group of a parser."""
     group.add_argument(
-        "--model", required=True, help="a model's folder; with --server, folder or name of its tokenizer"
+        "--model",
+        help="a model's folder; with --server, folder or name of its tokenizer; with --chat-server, its name there",
     )
-    group.add_argument(
-        "--server",
-        metavar="URL",
-        help="an OpenAI-compatible server with token ids, up to /v1; its key: AUTOCOA_SERVER_API_KEY",
-    )
-    group.add_argument("--served-model", metavar="NAME", help="the model there (default: the only one)")
+    add_server_arguments(group)
     group.add_argument(
         "--engine",
         choices=("auto", "vllm", "transformers"),
@@ -200,13 +232,63 @@ def add_model_arguments(group: Any) -> None:
     group.add_argument("--vllm-options", default="", metavar="TEXT", help='such as --vllm-options="--dtype half"')
 
 
+def add_server_arguments(group: Any) -> None:
+    """Add the options of a server that has the model."""
+    group.add_argument(
+        "--server",
+        metavar="URL",
+        help="an OpenAI-compatible server with token ids, up to /v1; its key: AUTOCOA_SERVER_API_KEY",
+    )
+    group.add_argument(
+        "--chat-server",
+        metavar="URL",
+        help="one of text: any chat API, up to /v1, with the same key; what it gives is never trained on as ids",
+    )
+    group.add_argument("--served-model", metavar="NAME", help="the model there (default: the only one)")
+    group.add_argument(
+        "--prefill", action="store_true", help="the chat server continues a last message of the assistant's"
+    )
+    group.add_argument(
+        "--chat-options",
+        metavar="JSON",
+        default="{}",
+        help='what else the chat server wants: \'{"max_tokens_field": "max_completion_tokens"}\' (docs/chat-apis.md)',
+    )
+
+
 def model_of(arguments: argparse.Namespace) -> Model:
-    """Read the options of `add_model_arguments` back; `concurrency` is an option of the command's own."""
+    """Read the options of `add_model_arguments` back; `concurrency` is an option of the command's own.
+
+    Raises `ConfigError` for what contradicts itself.
+    """
+    require(
+        bool(arguments.model or arguments.chat_server),
+        "which model? Give --model FOLDER, or --chat-server URL for a chat API",
+    )
     return Model(
-        arguments.model,
-        server=arguments.server,
-        served_model=arguments.served_model,
+        **served_of(arguments),
         engine=arguments.engine,
         vllm_options=tuple(shlex.split(arguments.vllm_options)),
         concurrency=arguments.concurrency,
     )
+
+
+def served_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Read the model's name and the options of `add_server_arguments` back, as fields of a `Model`."""
+    url, name = arguments.chat_server, arguments.model
+    return {
+        "path": name or arguments.served_model or urlsplit(url).netloc,
+        "server": arguments.server,
+        "chat_server": url,
+        "served_model": arguments.served_model or (name if url else None),
+        "chat": _chat_options(arguments),
+    }
+
+
+def _chat_options(arguments: argparse.Namespace) -> ChatOptions:
+    try:
+        given = json.loads(arguments.chat_options)
+    except ValueError as error:
+        raise ConfigError(f"--chat-options must be JSON, got {arguments.chat_options!r:.80} ({error})") from error
+    prefill = {"prefill": "last"} if arguments.prefill else {}
+    return from_mapping(ChatOptions, {**prefill, **given} if isinstance(given, dict) else given, where="--chat-options")

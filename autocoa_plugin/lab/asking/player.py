@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...answers import METRICS
@@ -58,14 +59,16 @@ class Player:
         Raises `EngineError` naming the question when the engine fails; errors of the configuration pass through.
         """
         seed = sample_seed(self.seed, question.id, sample) if self.sampling.temperature > 0 else None
-        prompt_ids = tuple(self.prompt_ids(question))
-        chain = self._roll_out(question, prompt_ids, seed)
-        return await judged(chain, question, sample, prompt_ids, self.codec.protocol, self.reward, seed=seed)
+        prompt_ids, engine = tuple(self.prompt_ids(question)), CountingEngine(self.engine)
+        chain = self._roll_out(engine if seed is None else SeededEngine(engine, seed), question, prompt_ids)
+        return await judged(
+            chain, question, sample, prompt_ids, self.codec.protocol, self.reward, seed=seed, engine=engine.counts
+        )
 
-    async def _roll_out(self, question: Question, prompt_ids: Sequence[int], seed: int | None) -> Trajectory:
+    async def _roll_out(self, engine: Engine, question: Question, prompt_ids: Sequence[int]) -> Trajectory:
         return await rollout(
             prompt_ids,
-            engine=self.engine if seed is None else SeededEngine(self.engine, seed),
+            engine=engine,
             environment=self.environment,
             codec=self.codec,
             limits=self.limits,
@@ -83,9 +86,11 @@ async def judged(
     reward: RewardConfig,
     *,
     seed: int | None,
+    engine: Mapping[str, int],
 ) -> Sample:
     """Wait for a rollout of a question and judge its answer; what the engine refuses is an empty trajectory.
 
+    `engine` is what the rollout's engine counts while it is waited for (`CountingEngine.counts`).
     Raises `EngineError` naming the question when the engine fails.
     """
     started, error = time.perf_counter(), None
@@ -97,7 +102,8 @@ async def judged(
     except EngineError as failure:
         raise type(failure)(f"question {question.id!r}: {failure}") from failure
     found = score(trajectory, question.golds, protocol, reward)
-    return Sample(question, number, trajectory, found, time.perf_counter() - started, seed, error=error)
+    seconds = time.perf_counter() - started
+    return Sample(question, number, trajectory, found, seconds, seed, error=error, engine=dict(engine))
 
 
 async def ask_all(
@@ -135,12 +141,13 @@ class Sample:
     A line of `samples.jsonl` is a row of a trajectory dump and what evaluation adds:
 
         step split uid answer reward reward_parts format_errors info trajectory     as in every dump (`dump.dump_row`)
-        sample seed seconds judge error                                             ours
+        sample seed seconds judge error engine                                      ours
 
     `uid` is the question's id and `split` is "eval", so readers of dumps read results.
 
     `judge` is what an LLM judge said ({"correct": bool, "votes": [...], ...}); None where none was asked.
-    `error` is why the engine would not answer, which leaves an empty trajectory; None: it answered.
+    `error` is why the engine would not answer, which leaves an empty trajectory; None: it answered. `engine` is what
+    the engine counted, as a chat server's does (`engines.text`); {} for most.
     """
 
     question: Question
@@ -151,6 +158,7 @@ class Sample:
     seed: int | None = None
     judge: Mapping[str, Any] | None = None
     error: str | None = None
+    engine: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -174,7 +182,8 @@ class Sample:
         }
         row = dump_row(self.trajectory, self.reward, step=0, split=SPLIT, uid=question.id, info=info)
         ours = {"sample": self.sample, "seed": self.seed, "seconds": self.seconds, "judge": self.judge}
-        return {**row, **ours, "error": self.error}
+        counted = {"engine": dict(self.engine)} if self.engine else {}
+        return {**row, **ours, "error": self.error, **counted}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Sample:
@@ -202,6 +211,7 @@ class Sample:
                 seed=row.get("seed"),
                 judge=row.get("judge"),
                 error=row.get("error"),
+                engine=row.get("engine") or {},
             )
         except (KeyError, TypeError, AttributeError, TrajectoryError) as error:
             raise DataError(f"not a sample of an evaluation: {type(error).__name__}: {error}") from error
@@ -209,6 +219,23 @@ class Sample:
 
 def _listed(needs: bool | tuple[bool, ...] | None) -> bool | list[bool] | None:
     return list(needs) if isinstance(needs, tuple) else needs
+
+
+class CountingEngine:
+    """Engine that adds up the numbers in `Generation.info` of its calls; one for each rollout."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.max_context_tokens = engine.max_context_tokens
+        self.counts: Counter[str] = Counter()
+        self._engine = engine
+
+    async def generate(
+        self, ids: Sequence[int], *, max_tokens: int, stop: Sequence[str], sampling: Sampling
+    ) -> Generation:
+        """Sample one turn; raises what the engine raises."""
+        generation = await self._engine.generate(ids, max_tokens=max_tokens, stop=stop, sampling=sampling)
+        self.counts.update({name: value for name, value in generation.info.items() if isinstance(value, int)})
+        return generation
 
 
 # ------------------------------------------------------------------------------------------- sampling options and seeds

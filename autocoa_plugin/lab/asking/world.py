@@ -66,7 +66,8 @@ class World:
         end_ids = model.end_ids()
         if tokenizer is None:
             tokenizer = model.tokenizer()
-            self.lab.refuse_tokenizer(tokenizer, model.path)
+            if not model.is_text:  # text can spell any world's words
+                self.lab.refuse_tokenizer(tokenizer, model.path)
         return Codec(tokenizer, protocol_of(self.settings, self.environment), end_ids=end_ids)
 
     def prepare(self, codec: Codec) -> PreparedWorld:

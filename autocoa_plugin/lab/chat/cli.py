@@ -3,6 +3,7 @@
     autocoa chat outputs/demo/stages/sft1-sft2/model --settings outputs/demo/world/settings.yaml
     autocoa chat runs/sft3/model --corpus wiki.jsonl --question "Who wrote Kim?" --question "Where was he born?"
     autocoa chat Qwen/Qwen2.5-7B-Instruct --server http://127.0.0.1:8000/v1 --method react --web --save chat.jsonl
+    autocoa chat gpt-4o-mini --chat-server https://api.openai.com/v1 --web
 
 Ctrl-C ends the rollout that runs, and only that; Ctrl-D or /quit end the program.
 """
@@ -17,8 +18,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from ...engines.text_tokenizer import TEXT_NOTE
 from ...errors import ConfigError, EngineError, nearest
-from ..asking.model import Model, open_engine
+from ..asking.model import Model, add_server_arguments, open_engine, served_of
 from ..asking.player import SamplingOptions
 from ..asking.question import Question
 from ..asking.world import World, add_world_arguments, world_of
@@ -29,9 +31,12 @@ from .session import SaveFile, Session
 def add_parser(subparsers: Any) -> None:
     """Register `autocoa chat`."""
     parser = subparsers.add_parser("chat", help="ask a checkpoint your own questions and watch its chain of action")
-    parser.add_argument("model", metavar="MODEL", help="a model's folder; with --server, that of its tokenizer")
-    parser.add_argument("--server", metavar="URL", help="an OpenAI-compatible server with token ids, up to /v1")
-    parser.add_argument("--served-model", metavar="NAME", help="the model there (default: the only one)")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a model's folder; with --server, that of its tokenizer; with --chat-server, its name there",
+    )
+    add_server_arguments(parser)
     add_world_arguments(parser.add_argument_group("who answers actions"))
     asked = parser.add_argument_group("what is asked")
     asked.add_argument(
@@ -66,8 +71,13 @@ def run_command(arguments: argparse.Namespace) -> None:
         try:
             with console.status("loading the model"):
                 session = runner.run(open_session(model, world, sampling, stack))
-            tokenizer = session.codec.tokenizer
-            chat = Chat(session, Screen(console), save, lambda text: world.lab.spelled(text, tokenizer), runner)
+            tokenizer, screen = session.codec.tokenizer, Screen(console)
+            if model.is_text:
+                screen.line(f"{model.name} at {model.url}: {TEXT_NOTE}", "yellow")
+            spell: Spell = (
+                (lambda text: (text, [])) if model.is_text else lambda text: world.lab.spelled(text, tokenizer)
+            )
+            chat = Chat(session, screen, save, spell, runner)
             if arguments.question:
                 for text in arguments.question:
                     chat.ask(text)
@@ -148,13 +158,9 @@ Spell = Callable[[str], tuple[str, list[str]]]
 
 def read_model(arguments: argparse.Namespace) -> Model:
     """Turn the arguments into the model that is asked, one question at a time; raises `ConfigError`."""
-    return Model(
-        arguments.model,
-        server=arguments.server,
-        served_model=arguments.served_model,
-        engine="auto" if arguments.server else "transformers",
-        concurrency=1,
-    )
+    served = served_of(arguments)
+    is_served = served["server"] or served["chat_server"]
+    return Model(**served, engine="auto" if is_served else "transformers", concurrency=1)
 
 
 async def open_session(model: Model, world: World, sampling: SamplingOptions, stack: AsyncExitStack) -> Session:
@@ -163,7 +169,7 @@ async def open_session(model: Model, world: World, sampling: SamplingOptions, st
     Raises `ConfigError`, `TokenizerError`, and `EngineError` for a server that cannot be reached.
     """
     ready = world.prepare(world.codec(model))
-    engine = await stack.enter_async_context(open_engine(model, model.server))
+    engine = await stack.enter_async_context(open_engine(model, model.url, protocol=ready.codec.protocol))
     return Session(
         engine,
         ready.environment,

@@ -16,11 +16,12 @@ from typing import Any
 
 from ...engines.base import Engine
 from ...errors import AutoCoAError, DataError, EngineError
+from ...protocol import Protocol
 from ...runs.files import now, write_atomically, write_json
 from ...runs.folder import begin, end_session, locked, read_run
 from ...runs.identity import Identity
 from ...runs.progress import CountedProgress, ShownProgress
-from ...runs.workers import Refusals, stop_signals
+from ...runs.workers import Refusals, stop_signals, told_what_is_kept
 from ...trajectory import StopReason
 from ..asking.model import Model, open_engine, served
 from ..asking.player import Asked, Player, Sample, ask_all
@@ -64,7 +65,7 @@ def evaluate(job: EvaluationJob, *, judge: JudgeSettings | None = None, has_line
             order = [(question, sample) for question in questions for sample in range(job.sampling.samples)]
             player = partial(world.player, sampling=job.sampling)
             progress = RunProgress(job.label, len(order), has_lines=has_lines)
-            seconds = _ask_missing(order, job.model, player, folder, progress)
+            seconds = _ask_missing(order, job.model, codec.protocol, player, folder, progress)
         return measure_folder(
             folder,
             judge,
@@ -83,7 +84,12 @@ def _stored_name(folder: ResultsFolder) -> str | None:
 
 
 def _ask_missing(
-    asked: Sequence[Asked], model: Model, player: MakePlayer, folder: ResultsFolder, progress: RunProgress
+    asked: Sequence[Asked],
+    model: Model,
+    protocol: Protocol,
+    player: MakePlayer,
+    folder: ResultsFolder,
+    progress: RunProgress,
 ) -> float:
     """Ask what is missing and write samples.jsonl; returns the wall-clock seconds of all sessions.
 
@@ -97,8 +103,8 @@ def _ask_missing(
             raise DataError(f"{folder.partial} holds samples that nobody asked for, such as {min(unknown)}")
         missing = [(question, sample) for question, sample in asked if (question.id, sample) not in log.keys]
         if missing:
-            state = f"samples are kept in {folder.path}: the same command goes on"
-            _Session(model, player, log, progress, state).ask(missing, folder.server_log)
+            state = f"samples are kept in {folder.path}"
+            _Session(model, protocol, player, log, progress, state).ask(missing, folder.server_log)
         seconds = end_session(folder)
         log.finish(order)
     return seconds
@@ -109,6 +115,7 @@ class _Session:
     """Session that asks what is missing and keeps it in `log`; `state` says where, for errors."""
 
     model: Model
+    protocol: Protocol
     player: MakePlayer
     log: SampleLog
     progress: RunProgress
@@ -119,9 +126,11 @@ class _Session:
         try:
             is_complete = self._serve_and_ask(missing, server_log)
         except EngineError as error:
-            raise type(error)(f"{error}; {progress.done} of {progress.total} {self.state}") from error
+            raise told_what_is_kept(error, f"{progress.done} of {progress.total} {self.state}") from error
         if not is_complete:
-            raise UnfinishedError(f"stopped; {progress.done} of {progress.total} {self.state}")
+            raise UnfinishedError(
+                f"stopped; {progress.done} of {progress.total} {self.state}: the same command goes on"
+            )
 
     def _serve_and_ask(self, missing: Sequence[Asked], server_log: Path) -> bool:
         with served(self.model, server_log, self.progress.say_server_starts) as url:
@@ -130,7 +139,7 @@ class _Session:
     async def _ask(self, missing: Sequence[Asked], url: str | None) -> bool:
         refusals, stop = Refusals(self._keep, is_answering=bool(self.log.keys)), asyncio.Event()
         with stop_signals(stop):
-            async with open_engine(self.model, url) as engine:
+            async with open_engine(self.model, url, protocol=self.protocol) as engine:
                 player, concurrency = self.player(engine), self.model.concurrency
                 is_complete = await ask_all(missing, player, refusals.take, concurrency=concurrency, stop=stop)
         refusals.finish()

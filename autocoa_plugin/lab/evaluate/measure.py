@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...answers import METRICS, normalize_answer
@@ -61,6 +61,7 @@ def summarize(
         groups={name: _group(each, samples_per_question, has_judge) for name, each in members.items()},
         training=dict(training or {}),
         judge={**judge_totals([numbers]), **(judge or {})},
+        engine=dict(sum((Counter(each.engine) for each in numbers), Counter())),
     )
 
 
@@ -193,6 +194,7 @@ class SampleNumbers:
     costs: tuple[float, ...]  # in the order of COSTS
     judged: Mapping[str, object] | None  # what the judge said
     failures: tuple[str, ...] = ()  # of calls and of the engine: class and message
+    engine: Mapping[str, int] = field(default_factory=dict)  # what it counted
 
     @property
     def exact_match(self) -> float:
@@ -219,6 +221,7 @@ def numbers_of(sample: Sample) -> SampleNumbers:
         costs=tuple(float(counted[name]) for name in COSTS),
         judged=sample.judge,
         failures=_failures(sample),
+        engine=sample.engine,
     )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ...engines.text_tokenizer import TEXT_V1
 from ...errors import DataError
 from ...runs.identity import Identity
 from ..statistics import Interval
@@ -94,7 +95,8 @@ class Summary:
     """Summary of one evaluation. `seconds` is wall clock of all its sessions, `created` UTC in ISO 8601.
 
     `method` is the row of a table it belongs to ("SFT-1&2"); `training` what its checkpoint had cost: "real_calls",
-    "simulated_calls", "seconds" (empty: unknown). `judge` says model, votes and cost of an LLM judge, {} without one.
+    "simulated_calls", "seconds" (empty: unknown). `judge` says model, votes and cost of an LLM judge, {} without one;
+    `engine` what a chat server counted, {} for an engine of ids.
     """
 
     method: str
@@ -105,6 +107,12 @@ class Summary:
     groups: Mapping[str, GroupSummary]
     training: Mapping[str, float] = field(default_factory=dict)
     judge: Mapping[str, Any] = field(default_factory=dict)
+    engine: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_text(self) -> bool:
+        """True when a model was asked by chat turns: its ids are text, counts of tokens approximate."""
+        return self.fingerprint.model.get("tokenizer") == TEXT_V1
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready mapping with the schema version."""

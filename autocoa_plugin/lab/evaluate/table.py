@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ...engines.text_tokenizer import TEXT_NOTE
 from ...errors import ConfigError
 from ...runs.identity import PARTS, differences
 from .summary import ALL, GroupSummary, Interval, Summary
@@ -158,7 +159,7 @@ def _number(value: float | None) -> str:
 
 
 def notes(summary: Summary) -> list[str]:
-    """List notes: missing samples, stop reasons, decisions to act, pass@k and maj@k, the judge, and the cost."""
+    """List notes: missing samples, stop reasons, decisions, pass@k and maj@k, the judge, the cost, and text for ids."""
     group = summary.groups[ALL]
     return [
         *_missing(summary, group),
@@ -168,6 +169,7 @@ def notes(summary: Summary) -> list[str]:
         *_several(summary, group),
         *_judge(summary, group),
         *_costs(summary, group),
+        *_text(summary),
     ]
 
 
@@ -227,6 +229,15 @@ def _costs(summary: Summary, group: GroupSummary) -> Iterator[str]:
     tokens = f"{mean['sampled_tokens']:.0f} tokens sampled, {mean['injected_tokens']:.0f} injected"
     yield f"calls: {calls}; per sample: {tokens}, {mean['seconds']:.2f} s"
     yield f"{summary.seconds:.1f} s in all" + (f", tools cost {samples * mean['cost']:.4g}" if mean["cost"] else "")
+
+
+def _text(summary: Summary) -> Iterator[str]:
+    if not summary.is_text:
+        return
+    yield TEXT_NOTE
+    if counted := summary.engine:
+        told = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counted.items() if count)
+        yield f"by the chat server's count: {told}"
 
 
 # ---------------------------------------------------------------------------------------------- a table of several runs

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...engines.text_tokenizer import TEXT_V1
 from ...errors import ConfigError, DataError, TokenizerError
 from ...protocol import Protocol
 from .entry import Entry, Report, Row, object_of, rows_of
@@ -135,7 +136,7 @@ class Reader:
     def _known_speller(self, folder: Path) -> TokenSpeller | None:
         """The speller of a run's own model, which may be gone; a name is not looked up, that might take a network."""
         try:
-            if folder.is_dir():
+            if folder.is_dir() or str(folder) == TEXT_V1:
                 return load_speller(folder)
             reason = "is no folder"
         except (ConfigError, TokenizerError) as error:

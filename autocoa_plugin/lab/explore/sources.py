@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ...engines.text_tokenizer import TEXT_V1, is_text
 from ...errors import DataError, nearest
 from ..asking.player import SPLIT
 from ..evaluate.results_folder import ResultsFolder
@@ -135,13 +137,20 @@ def _source_of_file(path: Path) -> Source:
         return Source(path, "text", (SourceFile(path),))
     first = _first_row(path)
     if "trajectory" in first:
-        return Source(path, "results" if "sample" in first else "dump", (SourceFile(path),))
+        return Source(path, "results" if "sample" in first else "dump", (SourceFile(path),), _tokenizer_of_row(first))
     is_verl = {"input", "output"} <= first.keys()
     step = int(path.stem) if is_verl and path.stem.isdecimal() else None
     return Source(path, "verl" if is_verl else "text", (SourceFile(path, None, step),))
 
 
-def _first_row(path: Path) -> dict[str, object]:
+def _tokenizer_of_row(row: Mapping[str, Any]) -> str | None:
+    """What a row alone tells of its tokenizer: ids of text are known by themselves."""
+    ids = row["trajectory"].get("prompt_ids") if isinstance(row["trajectory"], dict) else None
+    is_known = isinstance(ids, list) and all(type(token) is int for token in ids) and is_text(ids)
+    return TEXT_V1 if is_known else None
+
+
+def _first_row(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         line = next((line for line in file if line.strip()), b"{}")
     try:

@@ -15,6 +15,7 @@ from itertools import accumulate, groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+from ...engines.text_tokenizer import TEXT_V1, TextTokenizer
 from ...errors import ConfigError
 from ...trajectory import Segment, Source
 from .entry import Tokens
@@ -98,12 +99,12 @@ class TokenSpeller:
 
 
 def load_speller(name: str | Path) -> TokenSpeller:
-    """Load the tokenizer of a model folder, or of a name that transformers knows.
+    """Load the tokenizer of a model folder, of a name that transformers knows, or of text (`TEXT_V1`).
 
     Raises `ConfigError` when there is none, or its library is not installed.
     """
     try:
-        tokenizer = _load(Path(name))
+        tokenizer = TextTokenizer() if str(name) == TEXT_V1 else _load(Path(name))
     except ImportError as error:
         raise ConfigError(f"tokens need the extra local: pip install 'autocoa-plugin[local]' ({error})") from error
     anchor = tokenizer.encode("a", add_special_tokens=False)

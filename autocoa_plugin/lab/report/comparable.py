@@ -20,6 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from ...engines.text_tokenizer import TEXT_NOTE
 from ...errors import DataError
 from ...runs.identity import differences, digest
 from ..evaluate.results_folder import ResultsFolder
@@ -129,6 +130,8 @@ def _footnotes(table: Sequence[Evaluation]) -> dict[str, tuple[str, ...]]:
         own = [f"another {part} than most rows" for part in _FOOTNOTED if _key(each, (part,)) != usual[part]]
         if each.is_closed_book:
             own.insert(0, "closed book: asked without a tool")
+        if each.summary.is_text:
+            own.append(TEXT_NOTE)
         if own:
             notes[each.name] = tuple(own)
     return notes

@@ -16,6 +16,7 @@ from ... import __version__
 from ...config import to_mapping
 from ...data.record_files import read_records
 from ...data.records import PairRecord, Piece, Record, TextRecord
+from ...engines.text_tokenizer import TEXT_NOTE, TEXT_V1
 from ...runs.files import write_atomically, write_json
 from ...runs.identity import Identity
 from .gates import GATES
@@ -87,7 +88,10 @@ def card_of(name: str, run: Run, tally: RunTally, rows: SetTally, files: Sequenc
         "seconds": run.seconds,
         "command": [public_name(each) for each in run.command],
         "fingerprint": run.fingerprint.digest,
-        "known_limits": known_limits(name, rows, run.ended, job.acceptance, job.rules.attempts, job.output),
+        "known_limits": [
+            *known_limits(name, rows, run.ended, job.acceptance, job.rules.attempts, job.output),
+            *_of_text(rows, is_text=run.fingerprint.model.get("tokenizer") == TEXT_V1),
+        ],
         "examples": examples_of(files, rows),
     }
 
@@ -166,7 +170,6 @@ def known_limits(
         f"Questions that the teacher did not get right in {attempts} attempts have no row, so the rows are "
         "easier than the questions.",
         *_of_set(name, output, rows),
-        *_of_text(rows),
         "The questions were taken as they are: whether they stand in an evaluation set too was not checked here "
         "(`autocoa prepare` leaves those out).",
         "A seed gives the same chain again only with the same model, engine and hardware.",
@@ -199,12 +202,11 @@ def _of_balance(output: Output, rows: SetTally) -> list[str]:
     return [f"In all pairs the side that was chosen is the one to {done}: alone, they teach to {done} always.{balance}"]
 
 
-def _of_text(rows: SetTally) -> list[str]:
+def _of_text(rows: SetTally, *, is_text: bool) -> list[str]:
     if rows.with_ids:
         return []
-    return [
-        "Rows are text without ids, because the student has another tokenizer than the teacher: training encodes it."
-    ]
+    why = f"the teacher was {TEXT_NOTE}" if is_text else "the student has another tokenizer than the teacher"
+    return [f"Rows are text without ids, because {why}: training encodes it."]
 
 
 # ----------------------------------------------- example rows as people read them: roles and texts in order, JSON-ready

@@ -68,7 +68,8 @@ def _front_matter(card: Card) -> str:
 def _training(card: Card) -> str:
     rows, student = card["rows"], card["student"]
     born = f"{number(rows['with_ids'])} of {number(rows['rows'])} rows have the token ids that the teacher sampled"
-    model = "STUDENT is a model with the teacher's tokenizer" if student is None else f"STUDENT is {code(student)}"
+    of_teacher = "STUDENT is a model with the teacher's tokenizer" if rows["with_ids"] else "STUDENT is any model"
+    model = of_teacher if student is None else f"STUDENT is {code(student)}"
     command = f"autocoa stages RUNS --model STUDENT --data FOLDER --stages {_STAGES[card['name']]}"
     return f"{_TRAINED[card['name']]} FOLDER is the one this card lies in, {model}; {born}.\n\n{fenced(command)}"
 

@@ -198,7 +198,7 @@ class SynthesisJob:
             self.rules.attempts == 1 or self.sampling.temperature > 0,
             f"{self.rules.attempts} attempts at temperature 0 are all the same chain: give a temperature above 0",
         )
-        is_shared = self.model.server is not None
+        is_shared = self.model.url is not None
         require(is_shared or self.pace.ray_workers == 0, "ray_workers share one server: give server")
         self._check_ceiling()
         found = environment_name(self.coa.settings)

@@ -185,7 +185,8 @@ class Purse:
 class MeteredEngine:
     """Engine that counts what its calls cost at `prices`; one for each rollout.
 
-    The prompt is paid for at every turn, as servers bill it; a call that fails costs nothing.
+    The prompt is paid for at every turn, as servers bill it; a call that fails costs nothing. Tokens are the server's
+    own where it counts them in `Generation.info`, thoughts that it keeps to itself included.
     """
 
     def __init__(self, engine: Engine, prices: Prices) -> None:
@@ -206,8 +207,8 @@ class MeteredEngine:
         self._requests += 1
         n_shown = len(ids)  # `ids` grows before the usage is read
         generation = await self._engine.generate(ids, max_tokens=max_tokens, stop=stop, sampling=sampling)
-        self._prompt += n_shown
-        self._sampled += len(generation.ids)
+        self._prompt += generation.info.get("prompt_tokens", n_shown)
+        self._sampled += generation.info.get("completion_tokens", len(generation.ids))
         return generation
 
 

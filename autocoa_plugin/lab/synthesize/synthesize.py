@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...engines.base import Engine
 from ...errors import EngineError
+from ...protocol import Protocol
 from ...runs.files import write_json
 from ...runs.folder import begin, end_session, locked, read_run
-from ...runs.workers import Refusals, stop_signals
+from ...runs.workers import Refusals, stop_signals, told_what_is_kept
 from ..asking.model import Model, open_engine, served
 from ..asking.question import Question
 from ..evaluate.evaluate import UnfinishedError
@@ -168,20 +169,21 @@ def _ask(
 
     if engine is not None:
         return asyncio.run(ask(engine))
-    return _with_engine(model, pace, server_log, session.progress, ask)
+    return _with_engine(model, ways.codec.protocol, pace, server_log, session.progress, ask)
 
 
 def _with_engine(
     model: Model,
+    protocol: Protocol,
     pace: Pace,
     server_log: Path,
     progress: SynthesisProgress,
     ask: Callable[[Engine], Awaitable[Ended]],
 ) -> Ended:
-    patience = {} if model.server is None else pace.patience  # a server of our own that has died does not come back
+    patience = {} if model.url is None else pace.patience  # a server of our own that has died does not come back
 
     async def opened(url: str | None) -> Ended:
-        async with open_engine(model, url, **patience) as engine:
+        async with open_engine(model, url, protocol=protocol, **patience) as engine:
             return await ask(engine)
 
     with served(model, server_log, progress.say_server_starts) as url:
@@ -194,7 +196,7 @@ async def ray_worker(job: SynthesisJob) -> AsyncIterator[Synthesizer]:
     codec = job.coa.codec(job.model)
     ways = Ways(job.cot.prepare(codec), job.coa.prepare(codec))
     plan = Plan(job.rules, Judge(job.acceptance, job.gates), codec)
-    async with open_engine(job.model, job.model.server, **job.pace.patience) as engine:
+    async with open_engine(job.model, job.model.url, protocol=codec.protocol, **job.pace.patience) as engine:
         yield ways.synthesizer(engine, plan, job.sampling, job.prices, job.pace)
 
 
@@ -216,13 +218,13 @@ class Session:
         n_finished = len(questions) - len(missing)
         if not missing:
             return Ended("complete", n_finished, 0)
-        state = f"chains are kept in {self.log.path.parent}: the same command goes on"
+        state = f"chains are kept in {self.log.path.parent}"
         try:
             ended = ask(missing)
         except EngineError as error:
-            raise type(error)(f"{error}; {len(self.log.keys)} {state}") from error
+            raise told_what_is_kept(error, f"{len(self.log.keys)} {state}") from error
         if ended.reason == "stopped":
-            raise UnfinishedError(f"stopped; {len(self.log.keys)} {state}")
+            raise UnfinishedError(f"stopped; {len(self.log.keys)} {state}: the same command goes on")
         return Ended(ended.reason, n_finished + ended.questions, ended.attempts)
 
     async def ask(self, missing: Sequence[Question], synthesizer: Synthesizer, concurrency: int) -> Ended:

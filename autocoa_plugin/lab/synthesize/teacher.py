@@ -23,7 +23,7 @@ from ...protocol import Tool
 from ...rewards import RewardConfig
 from ...tokenization import Codec
 from ...trajectory import Segment, Trajectory
-from ..asking.player import SeededEngine, judged, sample_seed
+from ..asking.player import CountingEngine, SeededEngine, judged, sample_seed
 from ..asking.question import Question
 from .attempt import Attempt, Kind, Request
 from .job import Prices
@@ -64,14 +64,18 @@ class Teacher:
         A chain that the engine refuses is an attempt with the reason as its sample's error. Raises `EngineError` naming
         the question when the engine fails.
         """
-        metered = MeteredEngine(self.engine, self.prices)
+        counting = CountingEngine(self.engine)
+        metered = MeteredEngine(counting, self.prices)
         seed = sample_seed(self.seed, f"{request.kind} {question.id}", request.number)
         way = self.cot if request.kind is Kind.COT else self.coa
         prompt_ids = tuple(way.prompt_ids(question))
         begun = self._begun(request, parent)
         engine = self._engine(SeededEngine(metered, seed), request, question, len(prompt_ids), begun)
         chain = self._roll_out(question, way, prompt_ids, engine, request, begun)
-        sample = await judged(chain, question, request.number, prompt_ids, self.codec.protocol, self.reward, seed=seed)
+        protocol, counts = self.codec.protocol, counting.counts
+        sample = await judged(
+            chain, question, request.number, prompt_ids, protocol, self.reward, seed=seed, engine=counts
+        )
         return Attempt(request, sample, metered.usage)
 
     def _begun(self, request: Request, parent: Attempt | None) -> tuple[Segment, ...]:

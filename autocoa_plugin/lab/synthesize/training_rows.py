@@ -5,7 +5,8 @@
                                                                     ─┘
 A student with the teacher's tokenizer gets the very ids that the teacher sampled. Another one gets text, which is
 played once with its tokenizer, so that a row that it cannot spell is found here and not when training begins. So does
-one whose chat template opens the thought where the teacher's does not, or the other way round.
+one whose chat template opens the thought where the teacher's does not, or the other way round, and every student of a
+teacher that speaks text only.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Literal
 from ...data.from_trajectory import pair_of, record_of
 from ...data.play import pair_to_trajectories, to_trajectory
 from ...data.records import CoaRecord, CotRecord, Message, PairRecord, Piece
+from ...engines.text_tokenizer import TEXT_V1
 from ...errors import DataError
 from ...tokenization import Codec, fingerprint
 from ...trajectory import Role, Trajectory
@@ -59,7 +61,9 @@ class RowMaker:
 
     @cached_property
     def is_one_tokenizer(self) -> bool:
-        """True when teacher and student spell text alike."""
+        """True when teacher and student spell text alike; never where the teacher's ids are text themselves."""
+        if self.tokenizer == TEXT_V1:
+            return False
         return self.teacher is self.student or fingerprint(self.student.tokenizer) == self.tokenizer
 
     def chain(self, question: Question, attempt: Attempt, every: Sequence[Attempt]) -> CotRecord | CoaRecord:

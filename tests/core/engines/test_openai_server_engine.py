@@ -151,6 +151,7 @@ def test_forbidden_texts_are_passed_and_nothing_is_when_there_are_none() -> None
 
 
 NO_ID_FIELD = {"error": {"message": "Unrecognized request argument supplied: return_token_ids"}}
+GO_PROMPT = "json: cannot unmarshal array into Go struct field CompletionRequest.prompt of type string"
 REFUSED = [  # the server's reply, the error, its sentence
     *(
         (
@@ -177,7 +178,12 @@ REFUSED = [  # the server's reply, the error, its sentence
     ((400, {"error": "unknown field: bad_words"}), EngineUnsupportedError, r"HTTP 400: .*bad_words"),
     ((400, NO_ID_FIELD), EngineUnsupportedError, r"HTTP 400: .*return_token_ids.*token ids"),
     ((400, {"error": "temperature?"}), EngineRefusedError, r"refused the request .HTTP 400.*temperature\?"),
-    ((404, {"detail": "Not Found"}), EngineError, r"HTTP 404.*usually ends in /v1"),
+    ((404, {"detail": "Not Found"}), EngineUnsupportedError, r"HTTP 404.*no /completions: .*token ids"),
+    ((405, "Method Not Allowed"), EngineUnsupportedError, r"HTTP 405.*no /completions: .*token ids"),
+    ((404, "The model `tiny` does not exist."), EngineError, r"HTTP 404: The model `tiny` does not exist"),
+    ((400, GO_PROMPT), EngineUnsupportedError, r"HTTP 400: .*of type string.*token ids"),
+    ((400, "Please reduce the length of the input prompt."), EngineRefusedError, "the length of the input prompt"),
+    ((401, "no key"), EngineError, "HTTP 401: no key.; its key is api_key"),
     ((500, "out of memory"), EngineError, "failed 2 times, last with HTTP 500: out of memory"),
     ((200, "<html>proxy</html>"), EngineAnswerError, "something else than JSON: <html>proxy"),
     ((200, ""), EngineAnswerError, "something else than JSON"),

@@ -207,7 +207,8 @@ def test_a_server_that_never_answers_sensibly_is_one_sentence(
         server.complete = lambda body: answer
         assert main(typed(files, tmp_path / "data", server.url, "--attempts", 1, "--cuts", 0)) == 2
         found = sentence(capsys)
-        assert said in found and "the same command goes on" in found
+        # one that gives no ids is not promised to: another engine is needed
+        assert said in found and ("the same command goes on" in found) is (answer != NO_IDS)
         del server.complete
         assert main(typed(files, tmp_path / "data", server.url, "--attempts", 1, "--cuts", 0)) == 0
     assert rows(tmp_path / "data") == {"coa": QUESTIONS}
