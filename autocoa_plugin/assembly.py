@@ -57,7 +57,9 @@ def identity_of(settings: Settings, environment: Toolbox) -> dict[str, Any]:
     if "search.backend" in found and settings.search is not None:
         found["search.backend"]["corpus"] = corpus_identity(settings.search)
     for name, tool in environment.parts.items():
-        content = identity_of_part(tool)
+        plug = settings.toolbox[name]
+        # what a tool says of itself, else what it was built with
+        content = identity_of_part(tool) or (plug.arguments if plug.use in TOOL_NAMES else {})
         if content:
             found[f"tools.{name}"] = {**found.get(f"tools.{name}", {}), **content}
     return flatten(found)
@@ -84,6 +86,7 @@ def _real_tools(settings: Settings) -> dict[str, Environment]:
         for name, plug in settings.toolbox.items()
         if plug.use == "open_page"
     }
+    others |= {f"tools.{name}": content for name, tool in tools.items() if (content := identity_of_part(tool))}
     first = next((tools[name] for name in recorded if name in tools), None)
     tape = build_cassette(settings.cassette, protocol, settings.search, first, others=others)
     return tools | {name: tape.around(tools.get(name), specs=_specs(settings, name)) for name in recorded}
@@ -114,6 +117,8 @@ def _tool(name: str, settings: Settings) -> Environment | None:
         return build_tool(name, plug)
     if plug.use in SEARCHING and not settings.asks(name):
         return None
+    if plug.use == "mcp":
+        return TOOLS.build(Plug(_MCP, plug.arguments), where=where)
     build = partial(BUILDERS[plug.use], settings, name)
     check_arguments(build, plug.arguments, f"{where}: {plug.use}")
     return build(**plug.arguments)
@@ -144,6 +149,8 @@ def _open_page(settings: Settings, name: str, page_chars: int = PAGE_CHARS) -> E
     return build_open_page(settings.search, page_chars=page_chars, name=name)
 
 
+_MCP = "autocoa_plugin.environments.mcp:McpTools"  # by its path: what it imports is an extra
+
 BUILDERS: Mapping[str, Callable[..., Environment]] = {
     "search": _search,
     "open_page": _open_page,
@@ -153,7 +160,7 @@ BUILDERS: Mapping[str, Callable[..., Environment]] = {
 
 
 def build_search(settings: SearchSettings, *, shows_ids: bool = False) -> SearchEnvironment:
-    """Build the search environment with its cache."""
+    """Build the search environment with its cache; raises `ConfigError` for a backend without a place."""
     from .retrieval.base import CachedRetriever
 
     retriever = CachedRetriever(build_retriever(settings), max_entries=settings.cache_size)
@@ -188,6 +195,7 @@ def build_retriever(settings: SearchSettings, *, opens: bool = False) -> Retriev
 
     `opens`: an index of a version that could not open documents is built again.
     """
+    settings.check()
     if settings.is_foreign:
         from .retrieval.foreign import build_foreign
 

@@ -345,7 +345,7 @@ REACT = Protocol(
 PRESETS = {protocol.name: protocol for protocol in (AUTOCOA, SEARCH_R1, REACT, HERMES)}
 PUBLISHED = "autocoa.protocols"
 """The entry point group in which an installed package offers protocols under short names."""
-_SOCKET = Socket(PUBLISHED, "a Protocol", instance_of=Protocol)
+PROTOCOLS = Socket(PUBLISHED, "a Protocol", instance_of=Protocol)
 
 
 def get_protocol(protocol: str | Plug, *, where: str = "protocol") -> Protocol:
@@ -359,9 +359,9 @@ def get_protocol(protocol: str | Plug, *, where: str = "protocol") -> Protocol:
         return PRESETS[plug.use]
     if plug.use in PRESETS:
         raise ConfigError(f"{where}: {plug.use!r} is a finished protocol and takes no arguments")
-    return _SOCKET.build(plug, where=where, known=PRESETS) if plug.arguments else _found(plug.use, where)
+    return PROTOCOLS.build(plug, where=where, known=PRESETS) if plug.arguments else _found(plug.use, where)
 
 
 @cache
 def _found(name: str, where: str) -> Protocol:
-    return _SOCKET.build(name, where=where, known=PRESETS)  # a published name takes milliseconds to look up
+    return PROTOCOLS.build(name, where=where, known=PRESETS)  # a published name takes milliseconds to look up

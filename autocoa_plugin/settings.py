@@ -23,8 +23,10 @@ from .config import from_mapping, positive, require
 from .errors import ConfigError
 from .limits import Limits
 from .lookup import Plug, Socket, is_path
-from .protocol import ToolSpec, get_protocol
+from .prompts import PROMPTS, check_prompt, get_prompt, prompt_name
+from .protocol import PROTOCOLS, ToolSpec, get_protocol
 from .rewards import RewardConfig
+from .runs.identity import digest
 
 Name = Literal["real", "world_model"]
 """The two environments of a routed tool."""
@@ -34,7 +36,7 @@ TOOLS = Socket("autocoa.tools", "a tool", methods=("answer",), takes="either")
 AUTHORS = Socket("autocoa.authors", "a world-model author", methods=("imagine",))
 ROUTING_POLICIES = Socket("autocoa.routing_policies", "a routing policy", methods=("choose",))
 # the short names that are ours
-TOOL_NAMES = ("search", "open_page", "calculate")
+TOOL_NAMES = ("search", "open_page", "calculate", "mcp")
 SEARCHING = ("search", "open_page")  # those that ask what `search` names
 AUTHOR_NAMES = ("self", "frozen", "model")
 POLICY_NAMES = ("fixed", "steps", "probability", "uncertainty")
@@ -291,11 +293,6 @@ class SearchSettings:
     def _check_backend(self, plug: Plug) -> None:
         if not self.is_foreign:
             require(not plug.arguments, f"search.backend={plug.use} takes no arguments, got {[*plug.arguments]}")
-            needed = _NEEDS[plug.use]
-            require(
-                needed is None or bool(getattr(self, needed)),
-                f"search.{needed} is required for search.backend={plug.use}",
-            )
             return
         RETRIEVERS.path(plug.use, where="search.backend", known=_NEEDS)
         given = [name for name in _PLACES if getattr(self, name) is not None]
@@ -304,6 +301,12 @@ class SearchSettings:
             f"search.{' and search.'.join(given)} must be left out for search.backend={plug.use}: what a retriever of "
             "yours needs are its arguments, backend: {use: NAME, arguments: {..}}",
         )
+
+    def check(self) -> None:
+        """Refuse, with `ConfigError`, a tool that is to be asked and has no place: a recipe may leave it open."""
+        needed = _NEEDS.get(Plug.of(self.backend).use)
+        is_there = needed is None or bool(getattr(self, needed))
+        require(is_there, f"search.{needed} is required for search.backend={self.backend_name}")
 
     @property
     def is_foreign(self) -> bool:
@@ -374,7 +377,7 @@ class Settings:
     search: SearchSettings | None = None
     tools: Tools = ("search",)
     dump: DumpSettings = field(default_factory=DumpSettings)
-    system_prompt: str | None = None
+    system_prompt: str | Plug | None = None
     tokenizer_check: Literal["error", "warn", "off"] = "error"
     poll_interval_s: float = 0.05
     world_model: WorldModelSettings = field(default_factory=WorldModelSettings)
@@ -392,11 +395,15 @@ class Settings:
                 raise ConfigError(
                     f"tools must give {name!r} a name, the one that the policy writes: tools: {{NAME: {name}}}"
                 )
-            if own(plug, TOOL_NAMES, TOOLS, "tools" if plug == Plug(name) else f"tools.{name}") == name:
+            found = own(plug, TOOL_NAMES, TOOLS, "tools" if plug == Plug(name) else f"tools.{name}")
+            if found == name != "mcp":
                 protocol.with_tools([ToolSpec(name)])  # other tools say only when they are built what they are
         if self.search is None and self.needs_search:
             needing = next(plug.use for name, plug in self.toolbox.items() if plug.use in SEARCHING and self.asks(name))
             raise ConfigError(f"search is required when tools include {needing!r}")
+        if self.search is not None and self.needs_search:
+            self.search.check()
+        check_prompt(self.system_prompt)
         self._check_routing()
         require(self.first_prompt >= 0, f"first_prompt must be >= 0, got {self.first_prompt}")
         self._check_observation_loss()
@@ -433,13 +440,19 @@ class Settings:
             "world_model.author": (AUTHORS, self.world_model.author, AUTHOR_NAMES),
             "routing.policy": (ROUTING_POLICIES, self.routing.policy, POLICY_NAMES),
         }
+        if is_path(Plug.of(self.protocol).use):
+            places["protocol"] = (PROTOCOLS, self.protocol, ())
         if self.search is not None and self.needs_search:
             places["search.backend"] = (RETRIEVERS, self.search.backend, tuple(_NEEDS))
-        return {
+        found = {
             key: socket.identity(value, where=f"autocoa.{key}")
             for key, (socket, value, names) in places.items()
             if value is not None and own(value, names, socket, key) is None
         }
+        if self.system_prompt is not None and Plug.of(self.system_prompt).use not in PROMPTS:
+            text = get_prompt(self.system_prompt)
+            found["system_prompt"] = {"use": prompt_name(self.system_prompt), "text": digest(text)}
+        return found
 
     def _check_routing(self) -> None:
         tools = list(self.toolbox)

@@ -139,7 +139,7 @@ def arguments_of(action: Action, spec: ToolSpec) -> dict[str, Any]:
         return dict(action.arguments)
     properties = spec.schema.get("properties", {})
     wanted = list(spec.schema.get("required", ())) or list(properties)[:1]
-    if len(wanted) == 1 and properties.get(wanted[0], {}).get("type", "string") == "string":
+    if len(wanted) == 1 and _is_text(properties.get(wanted[0])):
         return {wanted[0]: action.parameters}
     try:
         found = json.loads(action.parameters)
@@ -150,6 +150,11 @@ def arguments_of(action: Action, spec: ToolSpec) -> dict[str, Any]:
             f"{spec.name} takes a JSON object with {', '.join(properties)}, got {action.parameters!r:.80}"
         )
     return found
+
+
+def _is_text(schema: Any) -> bool:
+    """True for a parameter that is a text; one that says nothing of its type (a plain function's) takes one as well."""
+    return isinstance(schema, Mapping) and (schema.get("type") == "string" or not schema)
 
 
 class CountingRetriever(Protocol):

@@ -47,7 +47,13 @@ class Runtime:
     def prompt_ids(self, messages: list[dict[str, Any]], template_options: dict[str, Any]) -> list[int]:
         """Apply the chat template, with the configured system prompt when the conversation has none."""
         name = self.settings.system_prompt
-        return prompt_ids(self.tokenizer, messages, system_prompt=name, template_options=template_options)
+        return prompt_ids(
+            self.tokenizer,
+            messages,
+            system_prompt=name,
+            protocol=self.codec.protocol,
+            template_options=template_options,
+        )
 
     def dump(
         self, trajectory: Trajectory, reward: Reward, golds: Sequence[str], row: Mapping[str, Any], step: int
