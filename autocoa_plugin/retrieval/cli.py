@@ -25,7 +25,7 @@ def add_parser(subparsers: Subparsers) -> None:
     search.add_argument("query")
     search.add_argument("-k", "--top-k", type=int, default=3)
     search.set_defaults(run=_run_search)
-    serve = subparsers.add_parser("serve", help="serve an index over HTTP: Search-R1's and FlashRAG's /retrieve, /open")
+    serve = subparsers.add_parser("serve", help="serve an index over HTTP (Search-R1's and FlashRAG's /retrieve)")
     serve.add_argument("folder", type=Path)
     serve.add_argument("--host", default="127.0.0.1", help="0.0.0.0 = reachable from other machines")
     serve.add_argument("--port", type=int, default=8000)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, rollout
-from autocoa_plugin.assembly import build_environment, identity_of
+from autocoa_plugin.assembly import build_environment, identity_of, protocol_of
 from autocoa_plugin.cassette.header import Header, corpus_identity
 from autocoa_plugin.cassette.tape import Tape
 from autocoa_plugin.config import from_mapping
@@ -27,12 +26,13 @@ from autocoa_plugin.environments.open_page import (
     cut_pages,
     join_passages,
     read_request,
+    spec_of,
     spell_id,
     with_id,
 )
 from autocoa_plugin.environments.tools import SearchEnvironment, Toolbox
 from autocoa_plugin.errors import ConfigError, ToolUnavailableError
-from autocoa_plugin.protocol import Action, TagPair, Tool
+from autocoa_plugin.protocol import Action, ToolSpec
 from autocoa_plugin.retrieval.base import CachedRetriever, Document
 from autocoa_plugin.retrieval.index_build import open_or_build
 from autocoa_plugin.settings import Settings
@@ -40,10 +40,7 @@ from autocoa_plugin.testing import CharTokenizer, ScriptedEngine
 from autocoa_plugin.trajectory import Origin, Outcome
 
 DATA = Path(os.environ.get("AUTOCOA_REAL_DATA") or Path(__file__).parents[3] / "../shared/data")
-TAGS = Tool(
-    "open_page", TagPair("<begin_open_page>", "</end_open_page>"), TagPair("<open_page_result>", "</open_page_result>")
-)
-PROTOCOL = replace(AUTOCOA, tools=(*AUTOCOA.tools, TAGS))
+PROTOCOL = AUTOCOA.with_tools([ToolSpec("search"), *spec_of("open_page")])
 CODEC = Codec(CharTokenizer(), PROTOCOL)
 
 
@@ -297,24 +294,13 @@ def test_a_page_ends_with_a_sentence_of_its_second_half_else_with_a_word(text: s
 
 # ------------------------------------------------------------------------------------------------------- in a recipe
 
-TAGS_FILE = """
-from dataclasses import replace
-from autocoa_plugin.protocol import AUTOCOA, TagPair, Tool
-TAGS = replace(AUTOCOA, name="tags", tools=(
-    *AUTOCOA.tools,
-    Tool("open_page", TagPair("<begin_open_page>", "</end_open_page>"), TagPair("<page>", "</page>")),
-    Tool("read", TagPair("<begin_read>", "</end_read>"), TagPair("<read>", "</read>")),
-))
-"""
-
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Any:
-    """Settings over a corpus of tides, in a protocol that has tags for `open_page` and for a tool `read`."""
-    (tmp_path / "tags.py").write_text(TAGS_FILE)
+    """Settings over a corpus of tides."""
     rows = [{"id": passage.id, "title": passage.title, "text": passage.text} for passage in TIDES]
     (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    given = {"protocol": f"{tmp_path}/tags.py:TAGS", "search": {"corpus": str(tmp_path / "corpus.jsonl")}}
+    given = {"search": {"corpus": str(tmp_path / "corpus.jsonl")}}
     return lambda **more: from_mapping(Settings, {**given, **more}, where="autocoa")
 
 
@@ -327,6 +313,25 @@ def test_a_recipe_with_open_page_shows_ids_and_one_without_does_not(recipe: Any)
     assert "[id " not in ask(plain, "Fact 05-0", tool="search").text
     assert '"Tide [id t5]"' in ask(both, "Fact 05-0", tool="search").text
     assert ask(both, "t5").text.startswith("Tide [id t5], page 3 of 6 ")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "call"),
+    [
+        ("autocoa", "<begin_open_page> t5 2 </end_open_page>"),
+        ("autocoa", '<begin_open_page> {"id": "t5", "page": 2} </end_open_page>'),
+        ("hermes", '<tool_call> {"name": "open_page", "arguments": {"id": "t5", "page": 2}} </tool_call>'),
+    ],
+)
+def test_a_page_is_asked_for_in_tags_and_in_json(recipe: Any, protocol: str, call: str) -> None:
+    settings = recipe(protocol=protocol, tools=["search", {"open_page": OPENS}])
+    environment = build_environment(settings)
+    tokenizer = CharTokenizer(["<|im_start|>", "<|im_end|>"])  # of the template that hermes speaks
+    codec = Codec(tokenizer, protocol_of(settings, environment))
+    engine = ScriptedEngine([f"<think> a {call}", " b </think> \\boxed{1}<eos>"], encode=codec.encode)
+    trajectory = asyncio.run(rollout([], engine=engine, environment=environment, codec=codec, limits=Limits()))
+    (observation,) = [each for each in trajectory.segments if each.role == "observation"]
+    assert "Tide [id t5], page 2 of 6 (read on: id t5, page 3)\nFact 02-0." in observation.text
 
 
 def test_it_answers_and_is_described_under_the_name_that_the_recipe_gives_it(recipe: Any) -> None:
