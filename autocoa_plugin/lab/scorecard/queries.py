@@ -18,6 +18,7 @@ from ...answers import needed_golds
 from ...data.record_files import json_rows, write_json_lines
 from ...dump import read_dump
 from ...errors import ConfigError, DataError, nearest
+from ...lookup import Plug
 from ...prompts import prompt_ids
 from ...protocol import Action, Protocol
 from ...runs.files import replacement
@@ -80,7 +81,11 @@ def write_queries(rows: Iterable[QueryRow], path: str | Path) -> None:
 
 
 def encode_query(
-    row: QueryRow, codec: Codec, *, system_prompt: str | None = None, template_options: dict[str, Any] | None = None
+    row: QueryRow,
+    codec: Codec,
+    *,
+    system_prompt: str | Plug | None = None,
+    template_options: dict[str, Any] | None = None,
 ) -> Query:
     """Spell a query for one model: chat template, then the prefix as the policy would have written it.
 
