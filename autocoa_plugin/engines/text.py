@@ -80,7 +80,7 @@ class TextEngine:
 
     Chains are ids of a `TextTokenizer`, prompt included. Make it with `connect`, unless the model's name is known; use
     it as `async with`, or close it with `aclose`. It belongs to the event loop that first used it. `transport` are
-    options of `OpenAITransport`.
+    options of `OpenAITransport`. `is_text` marks that its ids are none of a model's.
     Raises `ConfigError` for thoughts in tags that the protocol does not have.
     """
 
@@ -148,7 +148,8 @@ class TextEngine:
     ) -> dict[str, Any]:
         options, fields = self._options, {}
         if unfinished and options.prefill == "no":
-            messages = [*messages, {"role": "assistant", "content": unfinished.strip()}, _user(_GO_ON)]
+            mine = {"role": "assistant", "content": unfinished.strip()}
+            messages = [*messages, mine, {"role": "user", "content": _GO_ON}]
         elif unfinished:
             # servers refuse white space at the end of a message that they are to continue
             last: dict[str, Any] = {"role": "assistant", "content": unfinished.rstrip()}
@@ -197,7 +198,8 @@ class TextEngine:
         text, is_stopped = _up_to_first(stop, said)
         cut, restored = len(said) - len(text), ""
         if not is_stopped and reply.finish_reason not in _UNFINISHED:
-            restored = reply.told_stop(stop) or missing_stop(unfinished + text, stop, self._protocol)
+            told = reply.stopped_at if reply.stopped_at in stop else ""
+            restored = told or missing_stop(unfinished + text, stop, self._protocol)
         text += restored
         self._check_forbidden(text, sampling)
         has_room = reply.finish_reason != "length" or is_stopped
@@ -284,10 +286,6 @@ def _first_observation(text: str, begin: int, protocol: Protocol) -> tuple[int, 
     return min(found, default=None)
 
 
-def _user(content: str) -> Message:
-    return {"role": "user", "content": content}
-
-
 # --------------------------------------------------------------------------------------- a reply as the text of a turn
 
 
@@ -307,10 +305,6 @@ class Reply:
     finish_reason: str
     numbers: Mapping[str, int]
     stopped_at: Any = None
-
-    def told_stop(self, stop: Sequence[str]) -> str:
-        """The stop string that the server says it has left out, "" where it does not say."""
-        return self.stopped_at if self.stopped_at in stop else ""
 
 
 def read_reply(url: str, answer: Mapping[str, Any]) -> Reply:
