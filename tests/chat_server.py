@@ -154,7 +154,7 @@ def tell_capitals(messages: Messages) -> str:
     What it is asked to go on with it begins anew from the last tag, as chat models do.
     """
     said = [each["content"] for each in messages if each["role"] != "system"]
-    land = re.findall(r"capital of (\w+)", said[0])[-1]
+    land = re.findall(r"What is the capital of (\w+)", " ".join(said))[-1]
     found = re.search(r"Its capital is (\w+)", said[-1])
     may_search = "<begin_search>" in messages[0]["content"]
     if said[-1].startswith("Your last message is not finished"):

@@ -261,10 +261,10 @@ def chat_turns(response: str, protocol: Protocol) -> list[tuple[str, str]]:
     """Split a response at its observations: role ("assistant", "user") and text, which together are the response.
 
     An observation begins after the closing tag of its action; where the policy opened it without one, after that tag.
-    One that is not closed belongs to the text around it.
+    One that is not closed belongs to the text around it. What a policy is told of an invalid turn is an observation.
     """
     turns: list[tuple[str, str]] = []
-    closings = tuple(tool.action.close for tool in protocol.tools)
+    closings = tuple(tool.action.close for tool in protocol.spelled_tools)
     begin = 0
     while (found := _first_observation(response, begin, protocol)) is not None:
         opened, body, end = found
@@ -278,7 +278,10 @@ def chat_turns(response: str, protocol: Protocol) -> list[tuple[str, str]]:
 def _first_observation(text: str, begin: int, protocol: Protocol) -> tuple[int, int, int] | None:
     """Where the first complete observation after a character opens, where its body begins, and where it ends."""
     found: list[tuple[int, int, int]] = []
-    for tags in (tool.observation for tool in protocol.tools):
+    told = protocol.invalid_turn
+    if told and (place := text.find(told, begin)) >= 0:
+        found.append((place, place, place + len(told)))
+    for tags in (tool.observation for tool in protocol.spelled_tools):
         opened = text.find(tags.open, begin)
         closed = text.find(tags.close, opened + len(tags.open)) if opened >= 0 else -1
         if closed >= 0:
@@ -355,7 +358,7 @@ def n_repeated(before: str, reply: str, protocol: Protocol) -> int:
 
 def _pairs(protocol: Protocol) -> dict[str, str]:
     """Opening tag by closing tag, of all that a turn may be stopped in."""
-    pairs = [protocol.answer, *(pair for tool in protocol.tools for pair in (tool.action, tool.observation))]
+    pairs = [protocol.answer, *(pair for tool in protocol.spelled_tools for pair in (tool.action, tool.observation))]
     return {pair.close: pair.open for pair in pairs}
 
 
