@@ -1,6 +1,6 @@
 """A chat server that plays scripts, as OpenAI, vLLM or a server that ignores stop strings would, and checks its input.
 
-Run it by hand for docs/chat-apis.md: python tests/chat_server.py 8080
+By hand, as in docs/chat-apis.md: python tests/chat_server.py 8080 capitals
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 Messages = Sequence[Mapping[str, str]]
@@ -27,14 +28,14 @@ class ChatServer:
     one it was; "ignored": it has no effect. `has_prefill`: a last message of the assistant's is continued.
     """
 
-    def __init__(self, play: Play, *, stops: str = "left_out", has_prefill: bool = False) -> None:
+    def __init__(self, play: Play, *, stops: str = "left_out", has_prefill: bool = False, port: int = 0) -> None:
         self.asked: list[dict[str, Any]] = []
         self.mistakes: list[str] = []
         self.model = "teller"
         self.answer: tuple[int, Any] | None = None  # given to every request in place of a completion
         self.completes = False  # whether it has the older endpoint, too
         self._play, self._stops, self._has_prefill = play, stops, has_prefill
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self.http = _Quiet(("127.0.0.1", port), _handler(self))
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
 
     def complete(self, body: dict[str, Any]) -> tuple[int, Any]:
@@ -103,6 +104,13 @@ def turns_of(turns: Sequence[str], forced: str = "") -> Play:
     return play
 
 
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        pass  # a client that has heard enough hangs up
+
+
 def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -146,7 +154,7 @@ def tell_capitals(messages: Messages) -> str:
     What it is asked to go on with it begins anew from the last tag, as chat models do.
     """
     said = [each["content"] for each in messages if each["role"] != "system"]
-    land = re.findall(r"capital of (\w+)", said[0])[-1]
+    land = re.findall(r"What is the capital of (\w+)", " ".join(said))[-1]
     found = re.search(r"Its capital is (\w+)", said[-1])
     may_search = "<begin_search>" in messages[0]["content"]
     if said[-1].startswith("Your last message is not finished"):
@@ -160,7 +168,13 @@ def tell_capitals(messages: Messages) -> str:
     return f"<think>\nI remember {land} . Its largest city is {guess} .\n</think>\n\n\\boxed{{{guess}}}"
 
 
+def write_files(folder: Path) -> None:
+    """Write passages.jsonl and questions.jsonl."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("passages", PASSAGES), ("questions", QUESTIONS)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    by_hand = ChatServer(tell_capitals)
-    by_hand.http.server_close()
-    ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), _handler(by_hand)).serve_forever()
+    write_files(Path(sys.argv[2]))
+    ChatServer(tell_capitals, port=int(sys.argv[1])).http.serve_forever()

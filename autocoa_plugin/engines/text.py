@@ -80,7 +80,7 @@ class TextEngine:
 
     Chains are ids of a `TextTokenizer`, prompt included. Make it with `connect`, unless the model's name is known; use
     it as `async with`, or close it with `aclose`. It belongs to the event loop that first used it. `transport` are
-    options of `OpenAITransport`.
+    options of `OpenAITransport`. `is_text` marks that its ids are none of a model's.
     Raises `ConfigError` for thoughts in tags that the protocol does not have.
     """
 
@@ -148,7 +148,8 @@ class TextEngine:
     ) -> dict[str, Any]:
         options, fields = self._options, {}
         if unfinished and options.prefill == "no":
-            messages = [*messages, {"role": "assistant", "content": unfinished.strip()}, _user(_GO_ON)]
+            mine = {"role": "assistant", "content": unfinished.strip()}
+            messages = [*messages, mine, {"role": "user", "content": _GO_ON}]
         elif unfinished:
             # servers refuse white space at the end of a message that they are to continue
             last: dict[str, Any] = {"role": "assistant", "content": unfinished.rstrip()}
@@ -197,7 +198,8 @@ class TextEngine:
         text, is_stopped = _up_to_first(stop, said)
         cut, restored = len(said) - len(text), ""
         if not is_stopped and reply.finish_reason not in _UNFINISHED:
-            restored = reply.told_stop(stop) or missing_stop(unfinished + text, stop, self._protocol)
+            told = reply.stopped_at if reply.stopped_at in stop else ""
+            restored = told or missing_stop(unfinished + text, stop, self._protocol)
         text += restored
         self._check_forbidden(text, sampling)
         has_room = reply.finish_reason != "length" or is_stopped
@@ -259,10 +261,10 @@ def chat_turns(response: str, protocol: Protocol) -> list[tuple[str, str]]:
     """Split a response at its observations: role ("assistant", "user") and text, which together are the response.
 
     An observation begins after the closing tag of its action; where the policy opened it without one, after that tag.
-    One that is not closed belongs to the text around it.
+    One that is not closed belongs to the text around it. What a policy is told of an invalid turn is an observation.
     """
     turns: list[tuple[str, str]] = []
-    closings = tuple(tool.action.close for tool in protocol.tools)
+    closings = tuple(tool.action.close for tool in protocol.spelled_tools)
     begin = 0
     while (found := _first_observation(response, begin, protocol)) is not None:
         opened, body, end = found
@@ -276,16 +278,15 @@ def chat_turns(response: str, protocol: Protocol) -> list[tuple[str, str]]:
 def _first_observation(text: str, begin: int, protocol: Protocol) -> tuple[int, int, int] | None:
     """Where the first complete observation after a character opens, where its body begins, and where it ends."""
     found: list[tuple[int, int, int]] = []
-    for tags in (tool.observation for tool in protocol.tools):
+    told = protocol.invalid_turn
+    if told and (place := text.find(told, begin)) >= 0:
+        found.append((place, place, place + len(told)))
+    for tags in (tool.observation for tool in protocol.spelled_tools):
         opened = text.find(tags.open, begin)
         closed = text.find(tags.close, opened + len(tags.open)) if opened >= 0 else -1
         if closed >= 0:
             found.append((opened, opened + len(tags.open), closed + len(tags.close)))
     return min(found, default=None)
-
-
-def _user(content: str) -> Message:
-    return {"role": "user", "content": content}
 
 
 # --------------------------------------------------------------------------------------- a reply as the text of a turn
@@ -307,10 +308,6 @@ class Reply:
     finish_reason: str
     numbers: Mapping[str, int]
     stopped_at: Any = None
-
-    def told_stop(self, stop: Sequence[str]) -> str:
-        """The stop string that the server says it has left out, "" where it does not say."""
-        return self.stopped_at if self.stopped_at in stop else ""
 
 
 def read_reply(url: str, answer: Mapping[str, Any]) -> Reply:
@@ -361,7 +358,7 @@ def n_repeated(before: str, reply: str, protocol: Protocol) -> int:
 
 def _pairs(protocol: Protocol) -> dict[str, str]:
     """Opening tag by closing tag, of all that a turn may be stopped in."""
-    pairs = [protocol.answer, *(pair for tool in protocol.tools for pair in (tool.action, tool.observation))]
+    pairs = [protocol.answer, *(pair for tool in protocol.spelled_tools for pair in (tool.action, tool.observation))]
     return {pair.close: pair.open for pair in pairs}
 
 

@@ -23,7 +23,7 @@ from ..errors import TokenizerError
 
 TEXT_V1 = "text-v1"
 """Fingerprint of this tokenizer: what stands in results where a model's tokenizer has 16 hexadecimal digits."""
-TEXT_NOTE = "asked as text, without token ids: counts of tokens are approximate, and nothing is trained on as ids"
+TEXT_NOTE = "asked as text, not token ids: token counts are approximate, no log-probabilities, no ids to train on"
 """What is said of results that a chat server gave, wherever they are shown."""
 NO_BORN_IDS = (
     "its ids are text that a chat server gave (text-v1), and no model can be trained on them: leave out prompt_ids, "

@@ -33,7 +33,7 @@ EngineName = Literal["auto", "vllm", "transformers", "own"]
 Kind = Literal["server", "chat", "vllm", "transformers", "own"]
 API_KEY = "AUTOCOA_SERVER_API_KEY"
 """The environment variable that holds the key of `--server` or `--chat-server`, where it wants one."""
-_CHAT_INSTEAD = "--chat-server URL in place of --server, and another folder where results go to one"
+_CHAT_INSTEAD = "if the model speaks text only, give --chat-server URL in place of --server, and another folder"
 # how trainers call the last folders of a checkpoint
 _NAMELESS, _STEP = ("model", "huggingface", "actor", "checkpoint", "checkpoints"), "global_step_"
 
@@ -164,11 +164,12 @@ def served(model: Model, log: Path, report: Callable[[float, str], object]) -> I
 
 @asynccontextmanager
 async def open_engine(
-    model: Model, url: str | None, *, protocol: Protocol = AUTOCOA, **patience: Any
+    model: Model, url: str | None, *, protocol: Protocol | None = None, **patience: Any
 ) -> AsyncIterator[Any]:
     """Open the engine at a URL (None: in this process) for the running event loop, and close it.
 
-    `protocol` is that of the chains, which a chat server is asked by; `patience` are options of a server's engine.
+    `protocol` is that of the chains, which a chat server is asked by; None: by a caller that asks no chat server.
+    `patience` are options of a server's engine.
     Raises `ConfigError` for a folder without model, `EngineError` for a server that cannot be reached, and whatever the
     engine raises within the block, to which it adds what to do about a server that speaks no ids.
     """
@@ -179,6 +180,7 @@ async def open_engine(
 
     options = {"api_key": os.environ.get(API_KEY), "max_in_flight": model.concurrency, **patience}
     if model.is_text:
+        assert protocol is not None
         options["key_name"] = f"read from the environment variable {API_KEY}"
         text = await TextEngine.connect(url, model.served_model, protocol, options=model.chat, **options)
         async with text:
@@ -188,11 +190,11 @@ async def open_engine(
         try:
             yield engine
         except EngineUnsupportedError as error:
-            raise EngineUnsupportedError(f"{error}; a model that speaks text only: {_CHAT_INSTEAD}") from error
+            raise EngineUnsupportedError(f"{error}; {_CHAT_INSTEAD}" if protocol else str(error)) from error
 
 
 async def _ask_name(model: Model) -> str:
-    async with open_engine(model, model.url) as engine:
+    async with open_engine(model, model.url, protocol=AUTOCOA) as engine:  # a name does not depend on it
         return engine.model
 
 

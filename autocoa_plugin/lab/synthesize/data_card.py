@@ -16,7 +16,7 @@ from ... import __version__
 from ...config import to_mapping
 from ...data.record_files import read_records
 from ...data.records import PairRecord, Piece, Record, TextRecord
-from ...engines.text_tokenizer import TEXT_NOTE, TEXT_V1
+from ...engines.text_tokenizer import TEXT_V1
 from ...runs.files import write_atomically, write_json
 from ...runs.identity import Identity
 from .gates import GATES
@@ -205,8 +205,14 @@ def _of_balance(output: Output, rows: SetTally) -> list[str]:
 def _of_text(rows: SetTally, *, is_text: bool) -> list[str]:
     if rows.with_ids:
         return []
-    why = f"the teacher was {TEXT_NOTE}" if is_text else "the student has another tokenizer than the teacher"
-    return [f"Rows are text without ids, because {why}: training encodes it."]
+    if is_text:
+        return [
+            "Rows are text without ids, because the teacher speaks text only: training encodes it, and lengths in "
+            "tokens are approximate unless a student was named."
+        ]
+    return [
+        "Rows are text without ids, because the student has another tokenizer than the teacher: training encodes it."
+    ]
 
 
 # ----------------------------------------------- example rows as people read them: roles and texts in order, JSON-ready

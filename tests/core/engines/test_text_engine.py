@@ -105,6 +105,11 @@ def test_every_preset_is_spelled_and_the_fingerprint_says_that_it_is_text(protoc
     assert codec.end_ids.isdisjoint(hostile.ids) and "<|user|>" not in hostile.text
 
 
+def test_a_protocol_that_speaks_as_a_model_s_own_template_is_refused() -> None:
+    with pytest.raises(TokenizerError, match=r"no token '<\|im_end\|>', which protocol 'hermes' writes"):
+        Codec(TOKENIZER, PRESETS["hermes"])
+
+
 # --- a chain as messages
 
 
@@ -124,6 +129,12 @@ def spelled(turns: list[tuple[str, str]]) -> list[str]:
         ),
         # the policy opened this one itself, so the tag is its own
         (AUTOCOA, "a <search_result> no </search_result>b", ["a:a <search_result>", "u: no </search_result>", "a:b"]),
+        # what is said of a turn without action and answer has no tags
+        (
+            SEARCH_R1,
+            f"I do not know{SEARCH_R1.invalid_turn}<answer>",
+            ["a:I do not know", f"u:{SEARCH_R1.invalid_turn}", "a:<answer>"],
+        ),
         # an action that a limit left without an answer, and an observation that is being imagined
         (AUTOCOA, "<begin_search> q </end_search>\n</think>", ["a:<begin_search> q </end_search>\n</think>"]),
         (AUTOCOA, "<begin_search> q </end_search>\n<search_result> x", [
