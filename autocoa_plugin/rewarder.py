@@ -156,11 +156,15 @@ def _built(name: str, part: PartConfig) -> Part:
     if part.use == LLM_JUDGE:
         return Part(name, LLM_JUDGE, LlmJudge(part.judge(where)))
     function = PART_SOCKET.build(part.plug, where=where, known=(LLM_JUDGE,))
-    bare = function.func if isinstance(function, partial) else function
-    needs_golds = getattr(bare, "needs_golds", True)
-    if not isinstance(needs_golds, bool):
-        raise ConfigError(f"{where}: needs_golds of {part.use} must be True or False, got {needs_golds!r:.80}")
-    return Part(name, part.use, function, needs_golds, part.timeout_s)
+    return Part(name, part.use, function, needs_golds(function, f"{where}: {part.use}"), part.timeout_s)
+
+
+def needs_golds(part: RewardPart, what: str) -> bool:
+    """Read a part's attribute `needs_golds`, True where it has none; raises `ConfigError` for another value."""
+    found = getattr(part.func if isinstance(part, partial) else part, "needs_golds", True)
+    if not isinstance(found, bool):
+        raise ConfigError(f"{what}.needs_golds must be True or False, got {found!r:.80}")
+    return found
 
 
 async def _called(function: Callable[[Judged], Any], judged: Judged, timeout_s: float, what: str) -> float:

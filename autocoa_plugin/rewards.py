@@ -173,6 +173,13 @@ class RewardConfig:
         parts = {name: _identity(name, part) for name, part in self.parts.items()}
         return {"metric": metric, **numbers, **({"parts": parts} if parts else {})}
 
+    def foreign(self) -> dict[str, dict[str, Any]]:
+        """Identify what is taken from others, by key: "reward.metric", "reward.parts.NAME" (with its weight)."""
+        identity = self.identity()
+        found = {"reward.metric": identity["metric"]} if self.metric_name == OWN_METRIC else {}
+        own = {name for name, part in self.parts.items() if isinstance(part, PartConfig) and part.use != LLM_JUDGE}
+        return found | {f"reward.parts.{name}": identity["parts"][name] for name in self.parts if name in own}
+
 
 def fallback_of(name: str) -> str:
     """Name of the part that is 1 where a judge of that name gave no verdict."""

@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ..assembly import build_environment, identity_of, protocol_of
 from ..engines.openai_server import OpenAIServerEngine
 from ..errors import AutoCoAError, ConfigError, EngineError
+from ..runs.identity import flatten
 from ..settings import Settings, WorldModelSettings
 from .prompt_dataset import check_golds, check_order, first_prompt, needs_golds
 from .record_dataset import settings_of_data
@@ -90,7 +91,8 @@ def own_error(error: object) -> AutoCoAError | None:
 def check(config: DictConfig, kind: Kind = "rl") -> dict[str, Any]:
     """Check versions, paths and our own settings; for RL build every tool, and the index if there is none yet.
 
-    Returns what the recipe takes from others (`assembly.identity_of`), which is part of what the run is made with.
+    Returns what the recipe takes from others (`assembly.identity_of`, `RewardConfig.foreign`), which is part of what
+    the run is made with.
     Raises `AutoCoAError` (its message is the sentence) or omegaconf's error for a value that is missing.
     """
     from . import plugin
@@ -168,7 +170,7 @@ _ANSWERS_WITHIN_S = 10.0
 
 
 def check_rl(config: Any) -> dict[str, Any]:
-    """Check an RL configuration, and build what its workers will build; returns what `open_tools` does.
+    """Check an RL configuration, and build what its workers will build; returns what is taken from others.
 
     Raises `AutoCoAError`; its message is one sentence.
     """
@@ -183,7 +185,7 @@ def check_rl(config: Any) -> dict[str, Any]:
     _check_files(settings)
     if imagines(settings):
         check_author(settings.world_model)
-    return open_tools(settings)
+    return open_tools(settings) | flatten(settings.reward.foreign())
 
 
 _OURS = "autocoa"  # the agent loop's name, in agent_loop.yaml

@@ -129,7 +129,8 @@ def describe_experiment(config: DictConfig, kind: Literal["rl", "sft"], foreign:
     if kind == "sft":
         described["processes"] = os.environ.get("WORLD_SIZE", "1")  # a checkpoint is one file per process
     # where other people's files lie says nothing about what is in them
-    places = {f"autocoa.{key.rpartition('.')[0]}*" for key in foreign if key.endswith(".source")}
+    keys = [f"autocoa.{key.rpartition('.')[0]}" for key in foreign if key.endswith(".source")]
+    places = [*keys, *(f"{key}.*" for key in keys)]
     described |= {f"autocoa.{key}": value for key, value in foreign.items()}
     return {**decisive(settings, but=(*_LENGTH, *_PATHS, "autocoa.search.corpus", *places)), **described}
 

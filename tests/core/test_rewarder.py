@@ -154,7 +154,7 @@ def test_a_class_is_built_with_its_arguments_and_an_object_stands_for_itself(own
         ("brevity", {"par": 9}, r"takes no argument 'par' \(did you mean 'per'\?\)"),
         ("Tone", {}, "missing a required argument: 'word'"),
         ("OWN", {}, "has no 'OWN'"),
-        ("Odd", {}, "needs_golds of .*:Odd must be True or False, got 'no'"),
+        ("Odd", {}, r":Odd\.needs_golds must be True or False, got 'no'"),
     ],
 )
 def test_a_part_that_cannot_be_built_is_refused_when_the_reward_is_made(own, use, arguments, message):

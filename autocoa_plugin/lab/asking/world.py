@@ -117,7 +117,7 @@ class PreparedWorld:
 
     def _world(self) -> dict[str, Any]:
         # other people's objects by their content, not by where they lie
-        places = [f"{key}*" for key in self.settings.foreign()]
+        places = [f"{key}{below}" for key in self.settings.foreign() for below in ("", ".*")]
         return without(world_identity(self.settings), places) | identity_of(self.settings, self.environment)
 
 

@@ -39,6 +39,7 @@ from autocoa_plugin.verl_adapters import plugin, preflight
 from autocoa_plugin.verl_adapters.preflight import check_author
 from autocoa_plugin.verl_adapters.prompt_dataset import needs_golds
 from autocoa_plugin.verl_adapters.record_dataset import settings_of_data
+from autocoa_plugin.verl_adapters.resume import describe_experiment
 from autocoa_plugin.verl_adapters.runtime import settings_of
 
 ROOT = Path(__file__).parents[3]
@@ -309,6 +310,22 @@ def test_where_no_gold_answer_is_needed_the_column_may_hold_anything(files, tmp_
     config = compose_recipe("rl_stage2_real", [*files, f"data.train_files={tmp_path}/golds.parquet", *own])
     preflight.check(config)
     assert not needs_golds(config.data) and needs_golds(compose_recipe("rl_stage2_real", files).data)
+
+
+def test_what_others_reward_is_part_of_what_a_run_is_made_with_by_its_content(files, tmp_path):
+    def made_with(folder, text, weight=1):
+        folder.mkdir(exist_ok=True)
+        (folder / "own.py").write_text(text)
+        own = f"+autocoa.reward.parts.f={{use: '{folder}/own.py:f', weight: {weight}}}"
+        config = compose_recipe("rl_stage2_real", [*files, own, "+autocoa.reward.parts.f1=0.3"])
+        return describe_experiment(config, "rl", preflight.check(config))
+
+    text = "def f(judged):\n    return 1.0\n"
+    first = made_with(tmp_path / "a", text)
+    assert first == made_with(tmp_path / "b", text) and str(tmp_path / "a") not in str(first).replace(str(files), "")
+    assert first["autocoa.reward.parts.f1"] == 0.3
+    for changed in (made_with(tmp_path / "c", text + "# changed\n"), made_with(tmp_path / "b", text, weight=2)):
+        assert [key for key in changed if changed[key] != first[key]] != []
 
 
 def test_a_judge_of_the_reward_is_asked_once_before_the_launch_for_its_model(files, server):
