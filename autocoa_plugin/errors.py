@@ -12,6 +12,7 @@
     │   │   └── EngineAnswerError            its answer to this one request makes no sense
     │   └── EngineUnsupportedError           the engine cannot do it: token ids, forbidden texts, that model
     ├── ReplayError (RuntimeError)           a replay that was to be complete lacks an answer
+    ├── RewardError (RuntimeError)           a metric or a part of the reward raised, or gave no finite number
     ├── ToolError (RuntimeError)             a tool call that failed; becomes an observation
     │   ├── ToolTimeoutError (TimeoutError)  no answer in time
     │   ├── ToolUnavailableError (ConnectionError)  no connection, or the server answered 5xx/429
@@ -74,6 +75,10 @@ class EngineUnsupportedError(EngineError):
 
 class ReplayError(AutoCoAError, RuntimeError):
     """A recorded run is replayed with `on_miss: error`, and an observation is not on the tape."""
+
+
+class RewardError(AutoCoAError, RuntimeError):
+    """A metric or a part of the reward raised, or gave something else than a finite number: the run must end."""
 
 
 class ToolError(AutoCoAError, RuntimeError):

@@ -71,7 +71,7 @@ write what such a passage would most likely say. Use exactly this format, and wr
 
 Query: {query}"""
 
-# The LLM judge. What stands between the tags is quoted by `lab.evaluate.judge`: an answer cannot give orders.
+# The LLM judge. What stands between the tags is quoted by `judge.py`: an answer cannot give orders.
 JUDGE_ANSWER = """\
 You grade answers to questions. Below are a question, the gold answers of which any one is right, and a candidate \
 answer. Decide whether the candidate says the same as one of the gold answers: other spelling, units, word order, \

@@ -29,7 +29,7 @@ from autocoa_plugin.lab.asking.player import Player, ask_all
 from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.lab.evaluate.results_folder import ResultsFolder, SampleLog
 from autocoa_plugin.protocol import Action
-from autocoa_plugin.rewards import RewardConfig
+from autocoa_plugin.rewarder import Rewarder
 from autocoa_plugin.testing import CharTokenizer
 from autocoa_plugin.trajectory import Origin
 
@@ -109,7 +109,7 @@ async def measure(every: Sequence[Plan], folder: ResultsFolder) -> float:
         codec=CODEC,
         prompt_ids=lambda question: CODEC.encode(f"{question.id}: which one is it?"),
         limits=Limits(),
-        reward=RewardConfig(),
+        rewarder=Rewarder(),
         sampling=Sampling(temperature=0.0),
     )
     with SampleLog(folder) as log:

@@ -29,7 +29,7 @@ from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.lab.asking.questions import read_questions
 from autocoa_plugin.lab.evaluate.measure import numbers_of
 from autocoa_plugin.lab.statistics import interval
-from autocoa_plugin.rewards import RewardConfig
+from autocoa_plugin.rewarder import Rewarder
 from autocoa_plugin.settings import SearchSettings
 from autocoa_plugin.testing import CharTokenizer
 
@@ -95,7 +95,7 @@ async def play(questions: Sequence[Question], copy: str, corpus: str, index_dir:
         codec=CODEC,
         prompt_ids=lambda question: CODEC.encode(question.question),
         limits=LIMITS,
-        reward=RewardConfig(),
+        rewarder=Rewarder(),
         sampling=Sampling(0.0),
     )
     await ask_all([(question, 0) for question in questions], player, samples.append, concurrency=16)

@@ -27,7 +27,7 @@ from autocoa_plugin.lab.evaluate.measure import summarize
 from autocoa_plugin.lab.evaluate.table import actions_table, summary_table
 from autocoa_plugin.lab.explore.explore import ExploreJob, write_explorer
 from autocoa_plugin.protocol import Action
-from autocoa_plugin.rewards import RewardConfig
+from autocoa_plugin.rewarder import Rewarder
 from autocoa_plugin.runs.identity import Identity
 from autocoa_plugin.testing import CharTokenizer
 from autocoa_plugin.trajectory import Origin
@@ -94,7 +94,7 @@ async def main(folder: Path) -> None:
         codec=CODEC,
         prompt_ids=lambda question: CODEC.encode(f"{question.question}<think>"),
         limits=Limits(),
-        reward=RewardConfig(),
+        rewarder=Rewarder(),
         sampling=Sampling(0.0),
     )
     await ask_all([(question, 0) for question in questions], player, samples.append, concurrency=8)

@@ -19,7 +19,7 @@ from autocoa_plugin.environments.base import Environment
 from autocoa_plugin.errors import EngineError, EngineRefusedError
 from autocoa_plugin.lab.asking.player import Player
 from autocoa_plugin.lab.asking.question import Question
-from autocoa_plugin.rewards import RewardConfig
+from autocoa_plugin.rewarder import Rewarder
 from autocoa_plugin.testing import ScriptedEnvironment
 
 Turns = Callable[[str], Sequence[str]]
@@ -100,7 +100,7 @@ def player(engine: Any, environment: Environment | None = None, **changed: Any) 
             "codec": CODEC,
             "prompt_ids": lambda each: CODEC.encode(f"<user>{each.question}<assistant>"),
             "limits": Limits(max_response_tokens=400),
-            "reward": RewardConfig(),
+            "rewarder": Rewarder(),
             "sampling": Sampling(temperature=0.0),
             **changed,
         }

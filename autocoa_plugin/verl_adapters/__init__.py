@@ -13,7 +13,7 @@
 | `trainer` | `trainer.v1.trainer_mode`; at `on_step_end` the scorecard, when it is due |
 | `run_ledger` | the replay buffer's batches: counted in the ledger and in verl's metrics |
 | `observation_loss` | `set_loss_fn`: lambda x cross-entropy on real observation tokens |
-| `reward` | `reward.custom_reward_function` |
+| `reward` | `reward.custom_reward_function`: asked by our loop, or our metrics for other loops |
 | `record_dataset` | `data.custom_cls` of stages 1 to 3: ids and loss weights; `sft_loss` that stops when not finite |
 | `contrastive/` | launcher and trainer of stage 1, subclasses of `SFTTrainer` and `TrainingWorker` |
 | `resume` | `trainer.resume_mode`, `verl.utils.checkpoint`: the same run goes on, exactly; any other is refused |

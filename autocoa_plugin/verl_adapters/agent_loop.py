@@ -18,14 +18,14 @@ from typing import Any
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
 from ..engines.base import Sampling
-from ..errors import AutoCoAError, ConfigError, DataError, ReplayError
+from ..errors import AutoCoAError, ConfigError, DataError, ReplayError, RewardError
 from ..ledger import FIELDS, entry_of
 from ..loop import rollout
-from ..rewards import Reward, golds_of_row, judge, parts_of
+from ..rewards import Reward, golds_of_row
 from ..trajectory import StopReason, Trajectory
 from .chain_output import FATAL, ChainOutput
 from .engine import VerlEngine
-from .runtime import Runtime, shared_runtime
+from .runtime import Runtime, no_reward, shared_runtime
 
 
 class AutoCoAAgentLoop(AgentLoopBase):
@@ -49,7 +49,7 @@ class AutoCoAAgentLoop(AgentLoopBase):
         try:
             runtime = shared_runtime(self.config, self.tokenizer)
         except AutoCoAError as error:
-            return fatal_output(error, form, step)
+            return fatal_output(error, form, step, no_reward(self.config))
         engine = VerlEngine(
             self.server_manager,
             request_id=f"{kwargs.get('uid', '')}_{kwargs.get('session_id', 0)}",
@@ -58,15 +58,15 @@ class AutoCoAAgentLoop(AgentLoopBase):
         )
         try:
             trajectory = await self._rollout(runtime, engine, sampling_params, kwargs, step)
-        except (ConfigError, ReplayError) as error:
-            return fatal_output(error, form, step)
-        golds = golds_or_none(kwargs.get("reward_model"))
-        reward = judge(trajectory, golds, runtime.codec.protocol, runtime.settings.reward)
+            golds = golds_or_none(kwargs.get("reward_model"))
+            reward = await self._reward(runtime, trajectory, golds, kwargs, step)
+        except (ConfigError, ReplayError, RewardError) as error:
+            return fatal_output(error, form, step, runtime.rewarder.nothing())
         runtime.dump(trajectory, reward, golds, kwargs, step)
         # verl's trainer converts both to int for every row, so they are never None
         first = step if engine.first_step is None else engine.first_step
         last = step if engine.last_step is None else engine.last_step
-        return _output(trajectory, reward, form, (first, last), has_gold=bool(golds))
+        return _output(trajectory, reward, form, (first, last))
 
     async def _rollout(
         self, runtime: Runtime, engine: VerlEngine, params: Mapping[str, Any], row: Mapping[str, Any], step: int
@@ -79,6 +79,22 @@ class AutoCoAAgentLoop(AgentLoopBase):
             limits=runtime.settings.limits,
             sampling=Sampling(temperature=params.get("temperature", 1.0)),
             metadata=metadata_of(row, step),
+        )
+
+    async def _reward(
+        self, runtime: Runtime, trajectory: Trajectory, golds: tuple[str, ...], row: Mapping[str, Any], step: int
+    ) -> Reward:
+        truth = row.get("reward_model")
+        columns = {
+            "data_source": row.get("data_source"),
+            "ground_truth": truth.get("ground_truth") if isinstance(truth, Mapping) else truth,
+        }
+        return await runtime.rewarder.score(
+            trajectory,
+            golds,
+            runtime.codec.protocol,
+            question=question_of(row),
+            metadata={**metadata_of(row, step), **columns},
         )
 
 
@@ -110,6 +126,14 @@ def metadata_of(row: Mapping[str, Any], step: int) -> dict[str, Any]:
     }
 
 
+def question_of(row: Mapping[str, Any]) -> str | None:
+    """Question of a row, for its reward: `extra_info.question`, else the user's last message; None: neither is text."""
+    extra = row.get("extra_info")
+    question = extra.get("question") if isinstance(extra, Mapping) else None
+    asked = [each.get("content") for each in row["raw_prompt"] if each.get("role") == "user"]
+    return next((each for each in (question, *asked[-1:]) if isinstance(each, str)), None)
+
+
 def golds_or_none(reward_model: Any) -> tuple[str, ...]:
     """The gold answers of a row; () where they cannot be read, which costs no other rollout of the group.
 
@@ -121,15 +145,14 @@ def golds_or_none(reward_model: Any) -> tuple[str, ...]:
         return ()
 
 
-def fatal_output(error: AutoCoAError, form: Form, step: int) -> ChainOutput:
+def fatal_output(error: AutoCoAError, form: Form, step: int, reward: Reward) -> ChainOutput:
     """Row for a fatal error: it teaches nothing and carries the message to the trainer, which raises it."""
     nothing = Trajectory((form.end_id,), (), StopReason.ABORTED, protocol="")
-    reward = Reward(0.0, None, parts_of(), ())
-    return _output(nothing, reward, form, (step, step), has_gold=True, fatal=str(error))
+    return _output(nothing, reward, form, (step, step), fatal=str(error))
 
 
 def _output(
-    trajectory: Trajectory, reward: Reward, form: Form, steps: tuple[int, int], *, has_gold: bool, fatal: str = ""
+    trajectory: Trajectory, reward: Reward, form: Form, steps: tuple[int, int], *, fatal: str = ""
 ) -> ChainOutput:
     prompt_ids = list(trajectory.prompt_ids)
     ids, logprobs = trajectory.response_ids, trajectory.response_logprobs
@@ -152,7 +175,7 @@ def _output(
             "max_global_steps": steps[1],
             "turn_scores": [],
             "tool_rewards": [],
-            "reward_extra_info": reward_extra_info(trajectory, reward, has_gold=has_gold, is_fatal=bool(fatal)),
+            "reward_extra_info": reward_extra_info(trajectory, reward, is_fatal=bool(fatal)),
             "autocoa_answer": reward.answer or "",
             "autocoa_stop_reason": str(trajectory.stop_reason),
             FATAL: fatal,
@@ -160,9 +183,7 @@ def _output(
     )
 
 
-def reward_extra_info(
-    trajectory: Trajectory, reward: Reward, *, has_gold: bool, is_fatal: bool = False
-) -> dict[str, float]:
+def reward_extra_info(trajectory: Trajectory, reward: Reward, *, is_fatal: bool = False) -> dict[str, float]:
     """Metrics of one trajectory under names that every trajectory has; verl averages them in validation.
 
     `acc` is exact match and becomes verl's core metric; `stop/<reason>` is 1.0 for the reason that ended the loop. The
@@ -174,7 +195,7 @@ def reward_extra_info(
     info.update({name: float(getattr(entry, name)) for name in FIELDS if name != "trajectories"})
     info.update({f"stop/{reason}": float(trajectory.stop_reason is reason) for reason in StopReason})
     info["forced_answer"] = float(trajectory.forced_answer)
-    info["missing_gold"] = float(not has_gold)
+    info["missing_gold"] = float(reward.missing_gold)
     info["response_tokens_trained"] = float(sum(trajectory.response_mask))
     info["fatal"] = float(is_fatal)
     return info

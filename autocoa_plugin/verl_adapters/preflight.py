@@ -29,10 +29,12 @@ from omegaconf.errors import OmegaConfBaseException
 from ..assembly import build_environment, identity_of, protocol_of
 from ..engines.openai_server import OpenAIServerEngine
 from ..errors import AutoCoAError, ConfigError, EngineError
+from ..runs.identity import flatten
 from ..settings import Settings, WorldModelSettings
-from .prompt_dataset import check_golds, check_order, first_prompt
+from .prompt_dataset import check_golds, check_order, first_prompt, needs_golds
 from .record_dataset import settings_of_data
 from .resume import guard_resume
+from .reward import check_reward
 from .runtime import settings_of
 
 Kind = Literal["rl", "sft", "pairs"]
@@ -89,7 +91,8 @@ def own_error(error: object) -> AutoCoAError | None:
 def check(config: DictConfig, kind: Kind = "rl") -> dict[str, Any]:
     """Check versions, paths and our own settings; for RL build every tool, and the index if there is none yet.
 
-    Returns what the recipe takes from others (`assembly.identity_of`), which is part of what the run is made with.
+    Returns what the recipe takes from others (`assembly.identity_of`, `RewardConfig.foreign`), which is part of what
+    the run is made with.
     Raises `AutoCoAError` (its message is the sentence) or omegaconf's error for a value that is missing.
     """
     from . import plugin
@@ -102,7 +105,8 @@ def check(config: DictConfig, kind: Kind = "rl") -> dict[str, Any]:
         if not os.path.exists(os.path.expanduser(path)):
             raise ConfigError(f"{key}={path} does not exist")
     if kind == "rl":
-        for key, path in _data_files(config):
+        settings_of(config)  # a setting that is wrong by itself comes first
+        for key, path in _data_files(config) if needs_golds(config.data) else ():
             _check_golds(key, os.path.expanduser(path))
     if kind == "rl":
         return check_rl(config)
@@ -166,11 +170,13 @@ _ANSWERS_WITHIN_S = 10.0
 
 
 def check_rl(config: Any) -> dict[str, Any]:
-    """Check an RL configuration, and build what its workers will build; returns what `open_tools` does.
+    """Check an RL configuration, and build what its workers will build; returns what is taken from others.
 
     Raises `AutoCoAError`; its message is one sentence.
     """
     settings = settings_of(config)
+    _check_ignored(config)
+    check_reward(config, settings.reward)
     steps = config.trainer.get("total_training_steps")
     if steps is not None:  # else the data decide, and the trainer checks when it has read them
         settings.routing.check_steps(steps)
@@ -179,7 +185,32 @@ def check_rl(config: Any) -> dict[str, Any]:
     _check_files(settings)
     if imagines(settings):
         check_author(settings.world_model)
-    return open_tools(settings)
+    return open_tools(settings) | flatten(settings.reward.foreign())
+
+
+_OURS = "autocoa"  # the agent loop's name, in agent_loop.yaml
+_TOOLS = "name the tools under autocoa.tools"
+_REWARD = "use autocoa.reward, or reward.custom_reward_function"
+_MULTI_TURN = "actor_rollout_ref.rollout.multi_turn"
+_IGNORED: dict[str, tuple[Any, str]] = {
+    f"{_MULTI_TURN}.tool_config_path": (None, _TOOLS),
+    f"{_MULTI_TURN}.function_tool_path": (None, _TOOLS),
+    "custom_reward_function.path": (None, "give reward.custom_reward_function.path"),
+    "reward_model.reward_manager": (None, _REWARD),
+    "reward.reward_manager.source": ("register", _REWARD),
+    "reward.reward_manager.name": ("naive", _REWARD),
+    "reward.reward_model.enable": (False, "give autocoa.reward.parts a part that asks the model"),
+}
+
+
+def _check_ignored(config: Any) -> None:
+    """Refuse settings of verl that only verl's own agent loops read, or that verl itself reads no more."""
+    if OmegaConf.select(config, "actor_rollout_ref.rollout.agent.default_agent_loop") != _OURS:
+        return
+    for key, (unset, instead) in _IGNORED.items():
+        value = OmegaConf.select(config, key)
+        if value is not None and value != unset:
+            raise ConfigError(f"{key}={value} would be ignored by the agent loop {_OURS!r}: {instead}")
 
 
 def imagines(settings: Settings) -> bool:

@@ -21,10 +21,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from omegaconf import OmegaConf
 from verl.utils.dataset.rl_dataset import RLHFDataset
 
+from ..config import from_mapping
 from ..errors import ConfigError, DataError
-from ..rewards import golds_of_row
+from ..rewarder import Rewarder
+from ..rewards import RewardConfig, golds_of_row
+from .reward import custom_path
 
 
 class PromptDataset(RLHFDataset):
@@ -47,7 +51,7 @@ class PromptDataset(RLHFDataset):
 
     def _read_files_and_tokenize(self) -> None:
         super()._read_files_and_tokenize()  # leaves out overlong prompts, which take no place in a step either
-        if "reward_model" in self.dataframe.column_names:
+        if "reward_model" in self.dataframe.column_names and needs_golds(self.config):
             files = "data.train_files" if self._is_training else "data.val_files"
             check_golds(self.dataframe["reward_model"], files)
         if self._is_training:
@@ -62,6 +66,18 @@ class PromptDataset(RLHFDataset):
         said = str(extra.get("split") or "train")
         extra["split"] = "train" if self._is_training else "val" if said == "train" else said
         return {**row, "extra_info": extra}
+
+
+def needs_golds(data: Any) -> bool:
+    """True when what `autocoa.reward` rewards needs gold answers; `data` is verl's data key, with ours in it.
+
+    Without that, or where verl's own reward function reads it, the column of gold answers may hold anything. Raises
+    `ConfigError` for a reward that cannot be built.
+    """
+    reward = (data.get("autocoa") or {}).get("reward") or {}
+    plain: Any = OmegaConf.to_container(reward, resolve=True) if OmegaConf.is_config(reward) else reward
+    has_custom = OmegaConf.is_config(data) and custom_path(data._get_root()) is not None
+    return not has_custom and Rewarder(from_mapping(RewardConfig, plain, where="autocoa.reward")).needs_golds
 
 
 def check_golds(reward_models: Iterable[Any], place: str) -> None:

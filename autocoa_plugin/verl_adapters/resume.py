@@ -129,8 +129,9 @@ def describe_experiment(config: DictConfig, kind: Literal["rl", "sft"], foreign:
     if kind == "sft":
         described["processes"] = os.environ.get("WORLD_SIZE", "1")  # a checkpoint is one file per process
     # where other people's files lie says nothing about what is in them
-    places = {f"autocoa.{key.split('.arguments.')[0].rpartition('.')[0]}*" for key in foreign}
-    places |= {"autocoa.tools*"} if any(key.startswith("tools.") for key in foreign) else set()
+    keys = {f"autocoa.{key.split('.arguments.')[0].rpartition('.')[0]}" for key in foreign}
+    keys |= {"autocoa.tools"} if any(key.startswith("tools.") for key in foreign) else set()
+    places = [*keys, *(f"{key}.*" for key in keys)]
     described |= {f"autocoa.{key}": value for key, value in foreign.items()}
     return {**decisive(settings, but=(*_LENGTH, *_PATHS, "autocoa.search.corpus", *places)), **described}
 

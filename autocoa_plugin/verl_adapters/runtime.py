@@ -18,17 +18,19 @@ from omegaconf import OmegaConf
 from ..assembly import build_environment, protocol_of
 from ..dump import TrajectoryDump
 from ..environments.router import Budget, LocalBudget
+from ..errors import AutoCoAError
 from ..prompts import prompt_ids
-from ..rewards import Reward
+from ..rewards import CUSTOM, Reward, parts_of
 from ..settings import RoutingSettings, Settings, load_settings
 from ..tokenization import Codec, check_tokenizer
 from ..trajectory import Trajectory
+from .reward import build_rewarder, custom_path
 
 _RUNTIMES: dict[int, tuple[Any, Runtime]] = {}
 
 
 class Runtime:
-    """Settings, codec, environment and dump of one trainer configuration."""
+    """Settings, codec, environment, reward and dump of one trainer configuration."""
 
     def __init__(self, config: Any, tokenizer: Any) -> None:
         rollout = config.actor_rollout_ref.rollout
@@ -39,6 +41,7 @@ class Runtime:
         self.environment = build_environment(self.settings, budget=shared_budget(config, self.settings.routing))
         self.codec = Codec(tokenizer, protocol_of(self.settings, self.environment))
         self.settings.limits.check(self.codec)
+        self.rewarder = build_rewarder(config, self.settings.reward, tokenizer)
         self.prompt_length: int = rollout.prompt_length
         self.max_context_tokens: int = rollout.get("max_model_len") or self.prompt_length + rollout.response_length
         dump = self.settings.dump
@@ -80,6 +83,16 @@ def shared_runtime(config: Any, tokenizer: Any) -> Runtime:
     if key not in _RUNTIMES:
         _RUNTIMES[key] = (config, Runtime(config, tokenizer))  # holding config keeps its id from being reused
     return _RUNTIMES[key][1]
+
+
+def no_reward(config: Any) -> Reward:
+    """Reward of a rollout that could not begin: 0, with the parts of all others as far as `config` can be read."""
+    try:
+        names = settings_of(config).reward.names
+    except AutoCoAError:
+        names = ()
+    custom = (CUSTOM,) if custom_path(config) else ()
+    return Reward(0.0, None, parts_of(**dict.fromkeys((*names, *custom), 0.0)), ())
 
 
 def settings_of(config: Any) -> Settings:

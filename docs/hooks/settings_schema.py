@@ -18,7 +18,7 @@ import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -43,12 +43,12 @@ def schema(root: type[Any], key: str = "autocoa") -> str:
 
 
 def tables(cls: type[Any], path: str) -> Iterator[tuple[str, type[Any]]]:
-    """The dataclass and those within it, each with its dotted key; a list of them is `key[]`."""
+    """The dataclass and those within it, each with its dotted key: `key[]` for a list, `key.NAME` for a mapping."""
     yield path, cls
     for field in _fields(cls):
         kind = get_type_hints(cls)[field.name]
         for inner in _dataclasses_of(kind):
-            yield from tables(inner, f"{path}.{field.name}" + ("[]" if _is_list(kind) else ""))
+            yield from tables(inner, f"{path}.{field.name}" + _each(kind))
 
 
 def _section(path: str, cls: type[Any]) -> str:
@@ -114,8 +114,10 @@ def _dataclasses_of(kind: Any) -> list[type[Any]]:
     return [each for part in get_args(kind) for each in _dataclasses_of(part)]
 
 
-def _is_list(kind: Any) -> bool:
-    return getattr(kind, "__origin__", None) in (tuple, list)
+def _each(kind: Any) -> str:
+    """What stands after the key of a list or a mapping of tables."""
+    origin = getattr(kind, "__origin__", None)
+    return "[]" if origin in (tuple, list) else ".NAME" if origin is Mapping else ""
 
 
 if __name__ == "__main__":

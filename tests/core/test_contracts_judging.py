@@ -190,12 +190,27 @@ def counts_itself(judged):
     return 0.0
 
 
+class Free:
+    """Says that it needs no gold answer, and does."""
+
+    def __init__(self, needs_golds=False):
+        self.needs_golds = needs_golds
+
+    def __call__(self, judged):
+        return float(judged.golds[0] == judged.answer)
+
+
+def test_a_part_that_needs_gold_answers_is_not_asked_without_one():
+    check_reward(Free(True))
+
+
 BROKEN_REWARDS = {
     "no function": (4, r"^reward int must be a function of rewards\.Judged$"),
     "nothing": (lambda judged: None, r"of a right answer must be a finite number, got NoneType None$"),
     "not a number": (lambda judged: float("nan"), r"must be a finite number, got float nan$"),
     "no answer": (lambda judged: len(judged.answer), r"of no answer raised TypeError: .* which ends the training$"),
-    "no gold": (lambda judged: len(judged.golds[0]), r"of no gold answer raised IndexError: "),
+    "no gold": (Free(), r"of no gold answer raised IndexError: "),
+    "gold or not": (Free("no"), r"^.*needs_golds must be True or False, got 'no'$"),
     "no segments": (
         lambda judged: float(judged.trajectory.segments[-1].role == "answer"),
         r"of an empty trajectory raised IndexError: ",
@@ -252,11 +267,7 @@ BROKEN_METRICS = {
         lambda answer, golds: sum(answer == gold for gold in golds) / len(golds) if answer else 0,
         r"gives 'Bombay' 1\.0 alone and 0\.5 beside a second gold answer: the best counts$",
     ),
-    "lists only": (
-        lambda answer, golds: float(isinstance(golds, list) and answer in golds),
-        r"gives 0\.0 when the gold ",
-    ),
-    "sorts": (sorts, r"^metric sorts changes the gold answers that it is given$"),
+    "sorts": (sorts, r"^metric sorts raised AttributeError: 'tuple' object has no attribute 'sort' for None$"),
     "dice": (lambda answer, golds: random.random(), r"gives None another number the next time$"),
 }
 

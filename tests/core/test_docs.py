@@ -13,10 +13,10 @@ import importlib.util
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -174,6 +174,7 @@ def dataclass_of(kind: Any) -> Any:
 def has_key(cls: Any, path: list[str]) -> bool:
     name, *rest = path
     kind = get_type_hints(cls).get(name)
+    rest = rest[1:] if get_origin(kind) is Mapping else rest  # a name of the reader's
     return kind is not None and (not rest or (dataclass_of(kind) is not None and has_key(dataclass_of(kind), rest)))
 
 

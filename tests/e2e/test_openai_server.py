@@ -23,7 +23,7 @@ from autocoa_plugin.engines.streaming import StreamingEngine
 from autocoa_plugin.environments.base import Environment
 from autocoa_plugin.environments.world_model import build_world_model
 from autocoa_plugin.errors import ConfigError
-from autocoa_plugin.lab.evaluate.judge import Judge, JudgeSettings, Verdict
+from autocoa_plugin.judge import Judge, JudgeSettings, Verdict
 from autocoa_plugin.runs.vllm_server import SERVED_NAME, vllm_server
 from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment

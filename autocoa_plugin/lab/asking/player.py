@@ -1,6 +1,6 @@
 """Play questions: one rollout per question and sample, many at a time, each kept the moment it ends.
 
-    asked ──> workers ──> rollout (`loop.py`) ──> reward (`rewards.py`) ──> Sample ──> keep
+    asked ──> workers ──> rollout (`loop.py`) ──> reward (`rewarder.py`) ──> Sample ──> keep
 
 Which questions are still missing, and where samples go, is decided by the callers (`evaluate/results_folder.py`,
 `synthesize/attempt.py`).
@@ -25,7 +25,8 @@ from ...errors import DataError, EngineError, EngineRefusedError, TrajectoryErro
 from ...limits import Limits
 from ...loop import rollout
 from ...protocol import Protocol
-from ...rewards import Reward, RewardConfig, score
+from ...rewarder import Rewarder
+from ...rewards import Reward
 from ...runs.workers import until_stopped
 from ...tokenization import Codec
 from ...trajectory import StopReason, Trajectory
@@ -47,7 +48,7 @@ class Player:
     codec: Codec
     prompt_ids: Callable[[Question], Sequence[int]]
     limits: Limits
-    reward: RewardConfig
+    rewarder: Rewarder
     sampling: Sampling
     seed: int = 0
 
@@ -62,7 +63,7 @@ class Player:
         prompt_ids, engine = tuple(self.prompt_ids(question)), CountingEngine(self.engine)
         chain = self._roll_out(engine if seed is None else SeededEngine(engine, seed), question, prompt_ids)
         return await judged(
-            chain, question, sample, prompt_ids, self.codec.protocol, self.reward, seed=seed, engine=engine.counts
+            chain, question, sample, prompt_ids, self.codec.protocol, self.rewarder, seed=seed, engine=engine.counts
         )
 
     async def _roll_out(self, engine: Engine, question: Question, prompt_ids: Sequence[int]) -> Trajectory:
@@ -83,7 +84,7 @@ async def judged(
     number: int,
     prompt_ids: Sequence[int],
     protocol: Protocol,
-    reward: RewardConfig,
+    rewarder: Rewarder,
     *,
     seed: int | None,
     engine: Mapping[str, int],
@@ -91,7 +92,7 @@ async def judged(
     """Wait for a rollout of a question and judge its answer; what the engine refuses is an empty trajectory.
 
     `engine` is what the rollout's engine counts while it is waited for (`CountingEngine.counts`).
-    Raises `EngineError` naming the question when the engine fails.
+    Raises `EngineError` naming the question when the engine fails, `RewardError` when the reward does.
     """
     started, error = time.perf_counter(), None
     try:
@@ -101,7 +102,15 @@ async def judged(
         trajectory = Trajectory(tuple(prompt_ids), (), StopReason.ABORTED, protocol.name)
     except EngineError as failure:
         raise type(failure)(f"question {question.id!r}: {failure}") from failure
-    found = score(trajectory, question.golds, protocol, reward)
+    metadata = {
+        "uid": question.id,
+        "split": SPLIT,
+        "global_step": 0,
+        "data_source": question.group,
+        "extra_info": dict(question.meta),
+        "ground_truth": list(question.golds),
+    }
+    found = await rewarder.score(trajectory, question.golds, protocol, question=question.question, metadata=metadata)
     seconds = time.perf_counter() - started
     return Sample(question, number, trajectory, found, seconds, seed, error=error, engine=dict(engine))
 

@@ -22,6 +22,7 @@ from ...environments.tools import Toolbox
 from ...errors import ConfigError
 from ...lookup import Plug
 from ...protocol import get_protocol
+from ...rewarder import Rewarder
 from ...runs.identity import digest, file_fingerprint, flatten, without
 from ...settings import Settings
 from ...tokenization import Codec
@@ -71,15 +72,16 @@ class World:
         return Codec(tokenizer, protocol_of(self.settings, self.environment), end_ids=end_ids)
 
     def prepare(self, codec: Codec) -> PreparedWorld:
-        """Join the environment that answers actions and the prompting, by a codec of this world's protocol.
+        """Join environment, reward and prompting, by a codec of this world's protocol.
 
-        Raises `ConfigError` for limits or a prompt that the model's tokenizer cannot spell.
+        Raises `ConfigError` for limits or a prompt that the model's tokenizer cannot spell, or a reward that cannot be
+        built.
         """
         self.settings.limits.check(codec)
         shots = shot_messages(get_method(self.method).shots)
         told = codec.protocol if self.settings.tools else None
         prompting = Prompting(codec.tokenizer, self.settings.system_prompt, shots, told)
-        return PreparedWorld(self.settings, codec, prompting, self.environment)
+        return PreparedWorld(self.settings, codec, prompting, self.environment, Rewarder(self.settings.reward))
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class PreparedWorld:
     codec: Codec
     prompting: Prompting
     environment: Toolbox
+    rewarder: Rewarder
 
     def player(self, engine: Engine, sampling: SamplingOptions) -> Player:
         """Make the player that answers questions in this world with an engine."""
@@ -99,7 +102,7 @@ class PreparedWorld:
             codec=self.codec,
             prompt_ids=self.prompting.ids,
             limits=self.settings.limits,
-            reward=self.settings.reward,
+            rewarder=self.rewarder,
             sampling=sampling.sampling(),
             seed=sampling.seed,
         )
@@ -114,7 +117,7 @@ class PreparedWorld:
 
     def _world(self) -> dict[str, Any]:
         # other people's objects by their content, not by where they lie
-        places = [f"{key}*" for key in self.settings.foreign()]
+        places = [f"{key}{below}" for key in self.settings.foreign() for below in ("", ".*")]
         return without(world_identity(self.settings), places) | identity_of(self.settings, self.environment)
 
 

@@ -10,7 +10,7 @@ Questions, model, world and methods are read in `lab/asking/`.
 | `job`, `cli` | `EvaluationJob`: questions, `Model`, `World`, `SamplingOptions`, checked before anything is loaded |
 | `evaluate` | asking every question, also after an interruption |
 | `results_folder` | the files on disk, and what a checkpoint had cost |
-| `judge`, `judge_folder` | an LLM as judge, three votes each |
+| `judge_folder` | an LLM as judge of every sample, three votes each (`judge.py`) |
 | `measure`, `summary` | from samples to a `Summary`: numbers with intervals |
 | `table` | numbers as tables |
 """

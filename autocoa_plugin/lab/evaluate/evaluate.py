@@ -16,6 +16,7 @@ from typing import Any
 
 from ...engines.base import Engine
 from ...errors import AutoCoAError, DataError, EngineError
+from ...judge import Judge, JudgeSettings
 from ...protocol import Protocol
 from ...runs.files import now, write_atomically, write_json
 from ...runs.folder import begin, end_session, locked, read_run
@@ -26,7 +27,6 @@ from ...trajectory import StopReason
 from ..asking.model import Model, open_engine, served
 from ..asking.player import Asked, Player, Sample, ask_all
 from .job import EvaluationJob
-from .judge import Judge, JudgeSettings
 from .measure import summarize
 from .results_folder import ResultsFolder, SampleLog
 from .summary import Summary

@@ -64,7 +64,7 @@ class EvaluationJob:
 
         No judge is named: `evaluate` adds the one that it asks.
         """
-        reward = flatten(to_mapping(self.world.settings.reward), "reward.")
+        reward = flatten(self.world.settings.reward.identity(), "reward.")
         return Identity(
             questions=questions,
             metric={"version": METRIC_VERSION, "judge": None, **reward},

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import DataError
+from ...judge import Judge, JudgeSettings
 from ...runs.files import json_line, replacing
 from ...runs.identity import digest
 from ...runs.log import LineLog
 from ..asking.player import Sample
-from .judge import Judge, JudgeSettings
 from .results_folder import ResultsFolder
 
 JUDGE_FILE = "judge.jsonl"

@@ -62,7 +62,7 @@ class Ways:
             coa=_way(self.coa),
             tool=self.codec.protocol.tool(next(iter(settings.toolbox))),
             sampling=sampling.sampling(),
-            reward=settings.reward,
+            rewarder=self.coa.rewarder,
             prices=prices,
             seed=plan.rules.seed,
         )

@@ -20,7 +20,7 @@ from ...errors import DataError
 from ...limits import Limits
 from ...loop import rollout
 from ...protocol import Tool
-from ...rewards import RewardConfig
+from ...rewarder import Rewarder
 from ...tokenization import Codec
 from ...trajectory import Segment, Trajectory
 from ..asking.player import CountingEngine, SeededEngine, judged, sample_seed
@@ -54,7 +54,7 @@ class Teacher:
     coa: Way
     tool: Tool
     sampling: Sampling
-    reward: RewardConfig
+    rewarder: Rewarder
     prices: Prices
     seed: int = 0
 
@@ -74,7 +74,7 @@ class Teacher:
         chain = self._roll_out(question, way, prompt_ids, engine, request, begun)
         protocol, counts = self.codec.protocol, counting.counts
         sample = await judged(
-            chain, question, request.number, prompt_ids, protocol, self.reward, seed=seed, engine=counts
+            chain, question, request.number, prompt_ids, protocol, self.rewarder, seed=seed, engine=counts
         )
         return Attempt(request, sample, metered.usage)
 

@@ -67,6 +67,14 @@ def test_compute_score_takes_metric_and_protocol_from_the_configuration():
     assert result["score"] == 1.0
     with pytest.raises(ConfigError, match="did you mean 'search_r1'"):
         compute_score("nq", "", "x", protocol="serch_r1")
+    with pytest.raises(ConfigError, match="did you mean 'exact_match'"):
+        compute_score("nq", "", "x", metric="exact_macth")
+
+
+def test_compute_score_takes_a_metric_of_ones_own(tmp_path):
+    (tmp_path / "own.py").write_text("def first(answer, golds):\n    return answer[:1] == golds[0][:1]\n")
+    result = compute_score("nq", FOUND, ["Pisa"], metric=f"{tmp_path}/own.py:first")
+    assert (result["score"], result["acc"]) == (1.0, 0.0)
 
 
 def test_compute_score_names_the_data_source_of_a_row_without_gold():

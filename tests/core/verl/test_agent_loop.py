@@ -17,7 +17,7 @@ from verl.workers.rollout.replica import TokenOutput
 import autocoa_plugin.verl_adapters.plugin  # noqa: F401  -- registers ${autocoa.file:...}
 from autocoa_plugin import rewards
 from autocoa_plugin.dump import read_dump
-from autocoa_plugin.errors import ReplayError, ToolError
+from autocoa_plugin.errors import ConfigError, ReplayError, ToolError
 from autocoa_plugin.ledger import FIELDS
 from autocoa_plugin.testing import ScriptedEnvironment
 from autocoa_plugin.tinyworld.base_model import export_base
@@ -283,3 +283,167 @@ def test_a_configuration_that_cannot_be_built_in_the_worker_ends_the_run_too(tmp
 def test_a_bug_is_not_hidden_as_a_fatal_row(world):
     with pytest.raises(TypeError, match="not iterable"):
         run(world, [SEARCH, ANSWER], raw_prompt=None)
+
+
+# --- what is rewarded
+
+
+PARTS_FILE = """
+def brevity(judged):
+    return 0.5
+
+
+brevity.needs_golds = False
+
+
+def broken(judged):
+    return float("nan")
+
+
+def sees(judged):
+    row = judged.metadata
+    seen = judged.question, row["ground_truth"], row["data_source"], row["split"], row["uid"], row["global_step"]
+    return seen == ("q", ["Sithland"], "test", "train", "u1", 3)
+
+
+async def asked(judged):
+    return float(judged.question == "In which country is Brerkstad Moor ?")
+"""
+
+
+def rewarding(tmp_path, *overrides):
+    """A world whose recipe names parts of a file."""
+    (tmp_path / "own.py").write_text(PARTS_FILE)
+    return build_world(tmp_path, *overrides)
+
+
+def part(tmp_path, name, weight=1):
+    return f"++autocoa.reward.parts.{name}={{use: '{tmp_path}/own.py:{name}', weight: {weight}}}"
+
+
+def info_of(output):
+    return output.extra_fields["reward_extra_info"]
+
+
+def test_a_part_of_ones_own_is_rewarded_and_counted_in_every_row(tmp_path):
+    world = rewarding(tmp_path, part(tmp_path, "brevity", 0.2), "++autocoa.reward.parts.f1=0.3")
+    outputs = [
+        run(world, [SEARCH, ANSWER])[0],
+        run(world, [ANSWER], reward_model={"ground_truth": None})[0],
+        run(world, [], raw_prompt=[{"role": "user", "content": "Where ? " * 300}])[0],
+    ]
+    shared_runtime(world[0], world[1]).environment = ScriptedEnvironment(lambda action: ReplayError("not on the tape"))
+    outputs.append(run(world, [SEARCH])[0])
+    assert outputs[0].reward_score == pytest.approx(1.0 + 0.3 + 0.2 * 0.5) and outputs[3].extra_fields[FATAL]
+    assert [info_of(output)["brevity"] for output in outputs] == [0.5, 0.5, 0.5, 0.0]
+    assert {frozenset(info_of(output)) for output in outputs} == {frozenset(info_of(outputs[0]))}
+
+
+def test_a_part_sees_the_question_and_the_row(tmp_path):
+    world = rewarding(tmp_path, part(tmp_path, "sees"), part(tmp_path, "asked"))
+    assert info_of(run(world, [SEARCH, ANSWER])[0])["sees"] == 1.0
+    assert info_of(run(world, [SEARCH, ANSWER], extra_info={"split": "val"})[0])["asked"] == 1.0
+
+
+def test_a_part_that_gives_no_number_ends_the_run_with_its_sentence(tmp_path):
+    world = rewarding(tmp_path, part(tmp_path, "broken"))
+    output, _ = run(world, [SEARCH, ANSWER])
+    message = output.extra_fields[FATAL]
+    assert message.startswith("part 'broken' of the reward (") and message.endswith("got float nan")
+    assert output.response_mask == [0] and info_of(output)["fatal"] == 1.0 and info_of(output)["broken"] == 0.0
+
+
+def test_a_part_that_cannot_be_imported_ends_the_run_in_the_worker_too(tmp_path):
+    world = rewarding(tmp_path, part(tmp_path, "brevity"), "++autocoa.reward.parts.gone={use: 'gone.py:x', weight: 1}")
+    output, server = run(world, [])
+    assert output.extra_fields[FATAL].startswith("autocoa.reward.parts.gone: there is no file") and server.asked == []
+    assert (info_of(output)["gone"], info_of(output)["brevity"]) == (0.0, 0.0)
+
+
+def test_where_nothing_rewarded_needs_a_gold_answer_none_is_missing(tmp_path):
+    world = rewarding(tmp_path, part(tmp_path, "brevity"), "++autocoa.reward.answer_weight=0")
+    output, _ = run(world, [SEARCH, ANSWER], reward_model={"ground_truth": {"rubric": "be kind"}})
+    assert (output.reward_score, info_of(output)["missing_gold"]) == (0.5, 0.0)
+
+
+def test_no_name_of_a_row_can_be_the_name_of_a_part(world):
+    info = info_of(run(world, [SEARCH, ANSWER])[0])
+    for name in info:
+        with pytest.raises(ConfigError, match="a part must have a name of its own"):
+            rewards.RewardConfig(parts={name: rewards.PartConfig("own.py:x", 1.0)})
+
+
+# --- verl's own reward function: reward.custom_reward_function
+
+
+CUSTOM_FILE = """
+SEEN = []
+
+
+def compute_score(data_source, solution_str, ground_truth, extra_info, scale=1.0):
+    SEEN.append({"data_source": data_source, "text": solution_str, "truth": ground_truth, "extra": extra_info})
+    return {"score": 0.25 * scale, "other": 7.0, "pred": "x"}
+
+
+async def later(data_source, solution_str, ground_truth, extra_info):
+    return 0.75
+
+
+def no_score(**_):
+    return {"acc": 1.0}
+
+
+def narrow(text):
+    return 1.0
+"""
+
+
+def customized(tmp_path, name="compute_score", *overrides):
+    (tmp_path / "custom.py").write_text(CUSTOM_FILE)
+    knob = f"reward.custom_reward_function.path={tmp_path}/custom.py"
+    return build_world(tmp_path, knob, f"reward.custom_reward_function.name={name}", *overrides)
+
+
+def test_verls_reward_function_stands_in_place_of_the_metric_and_parts_are_added(tmp_path):
+    scale = "+reward.custom_reward_function.reward_kwargs.scale=2"
+    world = customized(tmp_path, "compute_score", scale, "++autocoa.reward.parts.f1=0.5")
+    output, _ = run(world, [SEARCH, ANSWER])
+    assert output.reward_score == 0.5 + 0.5 and info_of(output)["custom_reward_function"] == 0.5
+    assert info_of(output)["acc"] == 1.0 and not {"other", "pred", "score"} & info_of(output).keys()
+
+
+def test_verls_reward_function_is_given_what_verl_gives_it(tmp_path):
+    world = customized(tmp_path)
+    output, _ = run(world, [SEARCH, ANSWER], reward_model={"ground_truth": {"any": ["thing"]}})
+    rewarder = shared_runtime(world[0], world[1]).rewarder
+    (seen,) = rewarder._custom.function._function.args[0].__globals__["SEEN"]
+    assert seen["text"] == world[1].decode(output.response_ids, skip_special_tokens=True)
+    assert "Brerkstad Moor is a city" in seen["text"]  # the observation, as verl hands it
+    assert (seen["data_source"], seen["truth"]) == ("test", {"any": ["thing"]})
+    assert seen["extra"]["question"] == "q" and seen["extra"]["num_turns"] == output.num_turns == 3
+    assert (seen["extra"]["autocoa_answer"], seen["extra"]["autocoa_stop_reason"]) == ("Sithland", "answered")
+    assert output.reward_score == 0.25 and info_of(output)["missing_gold"] == 0.0
+
+
+def test_an_asynchronous_reward_function_is_awaited(tmp_path):
+    assert run(customized(tmp_path, "later"), [SEARCH, ANSWER])[0].reward_score == 0.75
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_score", "raised ValueError: a mapping needs the key 'score', got ['acc']"),
+        ("narrow", "raised TypeError: narrow() got an unexpected keyword argument 'data_source'"),
+    ],
+)
+def test_a_reward_function_that_gives_no_score_ends_the_run_with_its_sentence(tmp_path, name, message):
+    output, _ = run(customized(tmp_path, name), [SEARCH, ANSWER])
+    place = f"part 'custom_reward_function' of the reward (reward.custom_reward_function.path={tmp_path}/custom.py) "
+    assert output.extra_fields[FATAL] == place + message
+    assert info_of(output)["custom_reward_function"] == 0.0
+
+
+def test_our_own_reward_function_for_other_loops_is_not_asked_by_ours(tmp_path):
+    ours = "reward.custom_reward_function.path=pkg://autocoa_plugin.verl_adapters.reward"
+    output, _ = run(build_world(tmp_path, ours), [SEARCH, ANSWER])
+    assert output.reward_score == 1.0 and "custom_reward_function" not in info_of(output)

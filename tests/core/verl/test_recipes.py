@@ -37,7 +37,9 @@ from autocoa_plugin.settings import (
 )
 from autocoa_plugin.verl_adapters import plugin, preflight
 from autocoa_plugin.verl_adapters.preflight import check_author
+from autocoa_plugin.verl_adapters.prompt_dataset import needs_golds
 from autocoa_plugin.verl_adapters.record_dataset import settings_of_data
+from autocoa_plugin.verl_adapters.resume import describe_experiment
 from autocoa_plugin.verl_adapters.runtime import settings_of
 
 ROOT = Path(__file__).parents[3]
@@ -179,6 +181,9 @@ def test_a_good_configuration_passes_and_its_index_is_built_once(files, tmp_path
     assert built.stat().st_mtime_ns == stamp
 
 
+JUDGE = "{use: llm_judge, weight: 1, arguments: {url: 'http://127.0.0.1:9/v1'}}"
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -194,6 +199,26 @@ def test_a_good_configuration_passes_and_its_index_is_built_once(files, tmp_path
         ("autocoa.observation_weight=0.1", r"observation_weight=0.1 needs observation_loss=cross_entropy"),
         ("autocoa.scorecard={queries: nowhere.jsonl}", "autocoa.scorecard.queries=nowhere.jsonl does not exist"),
         ("autocoa.cassette={path: a, mode: rec}", r"cassette.mode must be one of .* \(did you mean 'record'\?\)"),
+        ("autocoa.reward.metric=f2", r"reward.metric must be one of .*, got 'f2'"),
+        ("+autocoa.reward.parts.f1=nan", "reward.parts.f1: a weight must be finite, got nan"),
+        ("autocoa.reward.metric=gone.py:near", "autocoa.reward.metric: there is no file .*gone.py"),
+        ("+autocoa.reward.parts.x={use: 'gone.py:x', weight: 1}", r"autocoa.reward.parts.x: there is no file"),
+        (f"+autocoa.reward.parts.judge={JUDGE}", r"autocoa.reward.parts.judge: the judge: .*; start a server with"),
+        (
+            "reward.custom_reward_function.path=gone.py",
+            "reward.custom_reward_function.path=gone.py cannot be loaded: FileNotFoundError: .*gone.py",
+        ),
+        (
+            "reward.custom_reward_function={path: pkg://json, name: compute}",
+            "path=pkg://json cannot be loaded: AttributeError: .*compute",
+        ),
+        ("reward.reward_manager.name=dapo", "would be ignored by the agent loop 'autocoa': use autocoa.reward"),
+        ("reward.reward_model.enable=true", "reward.reward_model.enable=True would be ignored"),
+        ("custom_reward_function.path=a.py", "would be ignored .*: give reward.custom_reward_function.path"),
+        (
+            "actor_rollout_ref.rollout.multi_turn.tool_config_path=tools.yaml",
+            "tool_config_path=tools.yaml would be ignored by .*'autocoa': name the tools under autocoa.tools",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_in_one_sentence(files, override, message):
@@ -267,6 +292,56 @@ def test_a_gold_answer_that_nobody_can_read_ends_the_launch_with_its_row(files, 
     message = r"^data.train_files=\S+/golds.parquet: row 2: reward_model.ground_truth: gold answers must be text"
     with pytest.raises(DataError, match=message):
         preflight.check(compose_recipe("rl_stage2_real", overrides))
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        ["+autocoa.reward.answer_weight=0", "+autocoa.reward.parts.brevity={use: 'OWN:brevity', weight: 1}"],
+        ["reward.custom_reward_function.path=OWN"],
+    ],
+)
+def test_where_no_gold_answer_is_needed_the_column_may_hold_anything(files, tmp_path, reward):
+    (tmp_path / "own.py").write_text(
+        "def brevity(judged):\n    return 1.0\nbrevity.needs_golds = False\ndef compute_score(**_):\n    return 1.0\n"
+    )
+    pq.write_table(pa.Table.from_pylist([{"reward_model": {"ground_truth": [["a"]]}}]), tmp_path / "golds.parquet")
+    own = [each.replace("OWN", f"{tmp_path}/own.py") for each in reward]
+    config = compose_recipe("rl_stage2_real", [*files, f"data.train_files={tmp_path}/golds.parquet", *own])
+    preflight.check(config)
+    assert not needs_golds(config.data) and needs_golds(compose_recipe("rl_stage2_real", files).data)
+
+
+def test_what_others_reward_is_part_of_what_a_run_is_made_with_by_its_content(files, tmp_path):
+    def made_with(folder, text, weight=1):
+        folder.mkdir(exist_ok=True)
+        (folder / "own.py").write_text(text)
+        own = f"+autocoa.reward.parts.f={{use: '{folder}/own.py:f', weight: {weight}}}"
+        config = compose_recipe("rl_stage2_real", [*files, own, "+autocoa.reward.parts.f1=0.3"])
+        return describe_experiment(config, "rl", preflight.check(config))
+
+    text = "def f(judged):\n    return 1.0\n"
+    first = made_with(tmp_path / "a", text)
+    assert first == made_with(tmp_path / "b", text) and str(tmp_path / "a") not in str(first).replace(str(files), "")
+    assert first["autocoa.reward.parts.f1"] == 0.3
+    for changed in (made_with(tmp_path / "c", text + "# changed\n"), made_with(tmp_path / "b", text, weight=2)):
+        assert [key for key in changed if changed[key] != first[key]] != []
+
+
+def test_a_judge_of_the_reward_is_asked_once_before_the_launch_for_its_model(files, server):
+    judge = f"+autocoa.reward.parts.judge={{use: llm_judge, weight: 1, arguments: {{url: '{server.url}', model: sft}}}}"
+    refused(
+        "rl_stage2_real",
+        [*files, judge],
+        r"autocoa.reward.parts.judge: the judge: .* serves \['sft3'\], asked for 'sft' \(did you mean 'sft3'\?\)",
+    )
+    preflight.check(compose_recipe("rl_stage2_real", [*files, judge.replace("model: sft", "model: sft3")]))
+    assert [path for path, _ in server.asked] == ["/v1/models"] * 2
+
+
+def test_what_our_loop_ignores_another_loop_may_read(files):
+    other = ["actor_rollout_ref.rollout.agent.default_agent_loop=tool_agent", "reward.reward_manager.name=dapo"]
+    preflight.check(compose_recipe("rl_stage2_real", [*files, *other]))
 
 
 @pytest.mark.parametrize("recipe", RL_RECIPES)

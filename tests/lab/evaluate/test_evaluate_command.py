@@ -154,6 +154,45 @@ def test_a_judge_that_is_down_is_one_line_and_leaves_the_answers(files, tmp_path
     assert "http://127.0.0.1:9/v1 failed" in error and error.count("\n") == 1
 
 
+def rewarded(tmp_path: Path, text: str) -> tuple[str, Path]:
+    """Options that add a part of the reward, which stands in a file."""
+    (tmp_path / "own.py").write_text(text)
+    settings = tmp_path / "reward.yaml"
+    settings.write_text(f"autocoa: {{reward: {{parts: {{mine: {{use: '{tmp_path}/own.py:mine', weight: 0.5}}}}}}}}\n")
+    return "--settings", settings
+
+
+def test_a_part_of_the_reward_is_in_every_sample_and_its_file_in_the_fingerprint(files, tmp_path, capsys):
+    job = (files, tmp_path / "run", "--settings", files.settings, "--limit", 2)
+    whole = "def mine(judged):\n    return bool(judged.question) and judged.metadata['split'] == 'eval'\n"
+    assert taught(*job, *rewarded(tmp_path, whole)) == 0
+    folder = ResultsFolder(tmp_path / "run")
+    assert [each.reward.total for each in folder.read_samples()] == [1.5, 1.5]
+    metric = folder.read_summary().fingerprint.metric
+    assert metric["reward.parts.mine.use"] == "own.py:mine" and metric["reward.parts.mine.weight"] == 0.5
+    assert taught(*job, *rewarded(tmp_path, whole + "# changed\n")) == 2
+    assert "metric.reward.parts.mine.source" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "def mine(judged):\n    return None\n",
+            r"part 'mine' of the reward \(.*own.py:mine\) must give a finite number",
+        ),
+        ("def mine(judged):\n    return judged.golds[7]\n", r"raised IndexError: tuple index out of range"),
+        ("import gone\n", r"autocoa.reward.parts.mine: .*own.py cannot be imported: ModuleNotFoundError"),
+    ],
+    ids=["none", "raises", "no import"],
+)
+def test_a_part_of_the_reward_that_does_not_work_is_one_line(files, tmp_path, capsys, text, message):
+    world = ("--settings", files.settings, *rewarded(tmp_path, text), "--limit", 1)
+    assert taught(files, tmp_path / "run", *world) == 2
+    error = capsys.readouterr().err
+    assert re.search(message, error) and error.count("\n") == 1, error
+
+
 def test_what_a_checkpoint_had_cost_is_stored(files, tmp_path):
     for name, calls in (("sft1", 0), ("sft1-rl2", 9)):
         stage = tmp_path / name

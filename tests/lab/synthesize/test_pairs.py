@@ -33,7 +33,7 @@ from autocoa_plugin.lab.synthesize.next_attempt import cut_places
 from autocoa_plugin.lab.synthesize.steps import STEP_ENDS
 from autocoa_plugin.lab.synthesize.teacher import Teacher, Way
 from autocoa_plugin.lab.synthesize.training_rows import direction, pair_record
-from autocoa_plugin.rewards import RewardConfig
+from autocoa_plugin.rewarder import Rewarder
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tokenization import fingerprint
 from autocoa_plugin.trajectory import Origin, Outcome
@@ -126,7 +126,7 @@ class World:
             coa=Way(lambda _: self.prompt("the tool"), tool, limits),
             tool=AUTOCOA.tool("search"),
             sampling=Sampling(),
-            reward=RewardConfig(),
+            rewarder=Rewarder(),
             prices=Prices(),
             seed=self.seed,
         )

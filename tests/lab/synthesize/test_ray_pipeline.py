@@ -25,7 +25,7 @@ from autocoa_plugin.lab.synthesize.next_attempt import Judge, Plan
 from autocoa_plugin.lab.synthesize.prepared import Synthesizer
 from autocoa_plugin.lab.synthesize.ray_pipeline import run_on_ray
 from autocoa_plugin.lab.synthesize.teacher import Teacher, Way
-from autocoa_plugin.rewards import RewardConfig
+from autocoa_plugin.rewarder import Rewarder
 from autocoa_plugin.testing import ScriptedEnvironment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(200)]
@@ -51,7 +51,7 @@ def synthesizer() -> Synthesizer:
         coa=way,
         tool=AUTOCOA.tool("search"),
         sampling=Sampling(0.6),
-        reward=RewardConfig(),
+        rewarder=Rewarder(),
         prices=Prices(),
     )
     rules = Rules(asked="both", attempts=2)
