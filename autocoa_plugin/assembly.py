@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from .answering import SEARCHING, TOOL_NAMES, TOOLS, SearchSettings, own
 from .cassette.header import corpus_identity
 from .environments.base import Environment, identity_of_part
 from .environments.open_page import OPEN_PAGE, PAGE_CHARS, OpenPageEnvironment, spec_of
@@ -26,7 +27,7 @@ from .lookup import Plug, check_arguments
 from .protocol import Protocol, ToolSpec, get_protocol
 from .retrieval.base import Retriever, opens_documents
 from .runs.identity import flatten
-from .settings import SEARCHING, TOOL_NAMES, TOOLS, SearchSettings, Settings, own
+from .settings import Settings
 
 
 def build_environment(settings: Settings, *, budget: Budget | None = None) -> Toolbox:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from autocoa_plugin.answering import WorldModelSettings
 from autocoa_plugin.engines.base import Generation, Sampling
 from autocoa_plugin.engines.transformers_local import TransformersEngine
 from autocoa_plugin.environments.authors import imagination_ids
@@ -27,7 +28,6 @@ from autocoa_plugin.environments.world_model import WorldModel
 from autocoa_plugin.loop import rollout
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.rewards import RewardConfig, score
-from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.tinyworld.held_out import LIMITS, TOP_K, WhenToAct, play_questions
 from autocoa_plugin.tinyworld.measures import written_decisions
 from autocoa_plugin.tinyworld.questions import Question, train_questions, validation_questions

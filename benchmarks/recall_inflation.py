@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from autocoa_plugin import AUTOCOA, Codec, Limits
+from autocoa_plugin.answering import SearchSettings
 from autocoa_plugin.assembly import build_search
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.lab.asking.player import Player, Sample, ask_all
@@ -30,7 +31,6 @@ from autocoa_plugin.lab.asking.questions import read_questions
 from autocoa_plugin.lab.evaluate.measure import numbers_of
 from autocoa_plugin.lab.statistics import interval
 from autocoa_plugin.rewarder import Rewarder
-from autocoa_plugin.settings import SearchSettings
 from autocoa_plugin.testing import CharTokenizer
 
 METRICS = ("exact_match", "f1", "cover_exact_match", "release_recall_match")

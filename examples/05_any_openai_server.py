@@ -15,12 +15,12 @@ import asyncio
 import sys
 
 from autocoa_plugin import AutoCoAError, Codec, Limits, Trajectory, rollout
+from autocoa_plugin.answering import SearchSettings
 from autocoa_plugin.assembly import build_search
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
 from autocoa_plugin.prompts import prompt_ids
 from autocoa_plugin.protocol import PRESETS, ToolSpec, get_protocol
-from autocoa_plugin.settings import SearchSettings
 
 
 def parse() -> argparse.Namespace:

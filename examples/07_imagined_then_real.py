@@ -12,13 +12,13 @@ import tempfile
 from pathlib import Path
 
 from autocoa_plugin import AUTOCOA, Codec, rollout, score
+from autocoa_plugin.answering import Phase, RoutingSettings, WorldModelSettings
 from autocoa_plugin.cassette.header import Header
 from autocoa_plugin.cassette.tape import Tape
 from autocoa_plugin.environments.cassette import CassetteEnvironment
 from autocoa_plugin.environments.router import Router, build_policy
 from autocoa_plugin.environments.world_model import build_world_model
 from autocoa_plugin.ledger import entry_of
-from autocoa_plugin.settings import Phase, RoutingSettings, WorldModelSettings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 
 QUESTION = "Where was the author of The Jungle Book born?<think>"

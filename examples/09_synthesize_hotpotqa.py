@@ -27,13 +27,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from autocoa_plugin import AUTOCOA, Codec
+from autocoa_plugin.answering import SearchSettings
 from autocoa_plugin.lab.asking.methods import apply_method, get_method
 from autocoa_plugin.lab.asking.model import Model
 from autocoa_plugin.lab.asking.questions import QuestionSource, read_questions
 from autocoa_plugin.lab.asking.world import World
 from autocoa_plugin.lab.synthesize.job import Output, Rules, SynthesisJob
 from autocoa_plugin.lab.synthesize.synthesize import show, synthesize
-from autocoa_plugin.settings import SearchSettings, Settings
+from autocoa_plugin.settings import Settings
 
 QUESTIONS = [
     {"id": "kim", "question": "Where was the author of Kim born?", "answers": ["Bombay", "Mumbai"]},

@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from ..runs import identity
 
 if TYPE_CHECKING:
-    from ..settings import SearchSettings
+    from ..answering import SearchSettings
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from ..answering import WorldModelSettings
 from ..engines.base import Generation, Sampling
 from ..engines.openai_server import OpenAIServerEngine
 from ..engines.openai_transport import OpenAITransport, choose_model, served_models
@@ -23,7 +24,6 @@ from ..engines.per_loop import PerLoop
 from ..errors import ConfigError, EngineUnsupportedError, ToolResponseError, ToolUnavailableError, nearest
 from ..prompts import PROMPTS
 from ..protocol import Action, Protocol
-from ..settings import WorldModelSettings
 from ..tokenization import Codec
 from .base import Context
 

@@ -24,16 +24,16 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from ..answering import CassetteSettings
 from ..cassette import header as headers
 from ..cassette.tape import Entry, Tape
 from ..errors import ConfigError, ReplayError, ToolError
 from ..protocol import Action, ToolSpec
-from ..settings import CassetteSettings
 from ..trajectory import Origin, Outcome
 from .base import Composite, Context, Environment, Observation
 
 if TYPE_CHECKING:
-    from ..settings import SearchSettings
+    from ..answering import SearchSettings
 
 
 T = TypeVar("T")

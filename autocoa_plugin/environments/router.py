@@ -22,9 +22,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+from ..answering import POLICY_NAMES, ROUTING_POLICIES, Annealing, Phase, RoutingSettings, spell_phases
 from ..errors import ConfigError, nearest
 from ..protocol import Action
-from ..settings import POLICY_NAMES, ROUTING_POLICIES, Annealing, Phase, RoutingSettings, spell_phases
 from ..trajectory import Counts, Origin, Outcome
 from .base import Composite, Context, Environment, Observation, answer_safely
 

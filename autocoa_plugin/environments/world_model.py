@@ -13,10 +13,10 @@ import asyncio
 import os
 from dataclasses import replace
 
+from ..answering import AUTHOR_NAMES, AUTHORS, WorldModelSettings, own
 from ..engines.base import FinishReason, Generation
 from ..errors import ConfigError, EngineError, ToolResponseError, ToolTimeoutError, ToolUnavailableError
 from ..protocol import Action, Tool
-from ..settings import AUTHOR_NAMES, AUTHORS, WorldModelSettings, own
 from ..trajectory import Origin, Outcome
 from .authors import Author, ChatAuthor, FrozenAuthor, OwnAuthor
 from .base import Context, Observation

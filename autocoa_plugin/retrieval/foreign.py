@@ -22,10 +22,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..answering import RETRIEVERS, SearchSettings
 from ..errors import ConfigError, ToolError, ToolResponseError, ToolTimeoutError, ToolUnavailableError
 from ..lookup import Plug, described
 from ..runs.identity import digest
-from ..settings import RETRIEVERS, SearchSettings
 from .base import MAX_DOCUMENT_CHARS, MAX_NAME_CHARS, Document, check_top_k, encodable, opens_documents
 
 WHERE = "autocoa.search.backend"

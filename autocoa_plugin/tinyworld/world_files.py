@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..answering import SearchSettings
 from ..environments.base import Environment
 from ..errors import DataError, nearest
 from ..lab.prepare.prompt_rows import prompt_row, prompt_schema
 from ..lab.scorecard.queries import QueryRow, write_queries
-from ..settings import SearchSettings
 from ..tokenization import Codec, fingerprint
 from .base_model import MANIFEST_FILE, BuildConfig, export_base, is_complete, save
 from .measures import draw_facts_to_imagine

@@ -26,11 +26,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ..answering import WorldModelSettings
 from ..assembly import build_environment, identity_of, protocol_of
 from ..engines.openai_server import OpenAIServerEngine
 from ..errors import AutoCoAError, ConfigError, EngineError
 from ..runs.identity import flatten
-from ..settings import Settings, WorldModelSettings
+from ..settings import Settings
 from .prompt_dataset import check_golds, check_order, first_prompt, needs_golds
 from .record_dataset import settings_of_data
 from .resume import guard_resume

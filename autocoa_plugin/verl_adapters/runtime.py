@@ -15,13 +15,14 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from ..answering import RoutingSettings
 from ..assembly import build_environment, protocol_of
 from ..dump import TrajectoryDump
 from ..environments.router import Budget, LocalBudget
 from ..errors import AutoCoAError
-from ..prompts import prompt_ids
+from ..prompts import check_template, prompt_ids
 from ..rewards import CUSTOM, Reward, parts_of
-from ..settings import RoutingSettings, Settings, load_settings
+from ..settings import Settings, load_settings
 from ..tokenization import Codec, check_tokenizer
 from ..trajectory import Trajectory
 from .reward import build_rewarder, custom_path
@@ -40,6 +41,10 @@ class Runtime:
         self.tokenizer = tokenizer
         self.environment = build_environment(self.settings, budget=shared_budget(config, self.settings.routing))
         self.codec = Codec(tokenizer, protocol_of(self.settings, self.environment))
+        # without a tool there is nothing to tell the policy of, and a template need not know how
+        self._told = self.codec.protocol if self.settings.toolbox else None
+        if self._told is not None:
+            check_template(tokenizer, self._told, system_prompt=self.settings.system_prompt)
         self.settings.limits.check(self.codec)
         self.rewarder = build_rewarder(config, self.settings.reward, tokenizer)
         self.prompt_length: int = rollout.prompt_length
@@ -54,7 +59,7 @@ class Runtime:
             self.tokenizer,
             messages,
             system_prompt=name,
-            protocol=self.codec.protocol,
+            protocol=self._told,
             template_options=template_options,
         )
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from autocoa_plugin import AUTOCOA
+from autocoa_plugin.answering import Annealing, WorldModelSettings
 from autocoa_plugin.cassette.header import Header
 from autocoa_plugin.cassette.tape import Tape
 from autocoa_plugin.environments.base import Observation
@@ -20,7 +21,6 @@ from autocoa_plugin.environments.world_model import build_world_model
 from autocoa_plugin.errors import ConfigError, ReplayError
 from autocoa_plugin.protocol import TagPair, Tool, ToolSpec
 from autocoa_plugin.retrieval.base import CachedRetriever, Document
-from autocoa_plugin.settings import Annealing, WorldModelSettings
 from autocoa_plugin.testing import ScriptedEnvironment, check_tool
 from autocoa_plugin.testing.trial import run
 from autocoa_plugin.trajectory import Origin, Outcome

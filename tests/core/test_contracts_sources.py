@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from autocoa_plugin.answering import Annealing, Phase, WorldModelSettings
 from autocoa_plugin.engines.base import FinishReason, Generation
 from autocoa_plugin.environments.authors import OwnAuthor
 from autocoa_plugin.environments.router import (
@@ -21,7 +22,6 @@ from autocoa_plugin.environments.router import (
 from autocoa_plugin.errors import ConfigError, ToolError
 from autocoa_plugin.retrieval.base import CachedRetriever, Document, check_top_k
 from autocoa_plugin.retrieval.index_build import open_or_build
-from autocoa_plugin.settings import Annealing, Phase, WorldModelSettings
 from autocoa_plugin.testing import (
     check_author,
     check_retriever,

@@ -33,6 +33,7 @@ FLOORS = (
     ("cassette", "ledger"),
     ("retrieval",),
     ("settings",),
+    ("answering",),
     ("rewarder", "limits"),
     ("rewards",),
     ("judge",),

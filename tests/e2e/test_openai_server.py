@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from autocoa_plugin import Codec, Limits, Role, Source, Trajectory, rollout
+from autocoa_plugin.answering import WorldModelSettings
 from autocoa_plugin.engines.base import Engine, Generation, Sampling
 from autocoa_plugin.engines.openai_server import OpenAIServerEngine
 from autocoa_plugin.engines.streaming import StreamingEngine
@@ -25,7 +26,6 @@ from autocoa_plugin.environments.world_model import build_world_model
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.judge import Judge, JudgeSettings, Verdict
 from autocoa_plugin.runs.vllm_server import SERVED_NAME, vllm_server
-from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld import generate, validation_questions
 from autocoa_plugin.tinyworld.base_model import export_base

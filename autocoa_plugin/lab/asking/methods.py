@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+from ...answering import RoutingSettings
 from ...errors import ConfigError, nearest
 from ...lookup import Plug, is_path, named, published
 from ...protocol import PUBLISHED, get_protocol
-from ...settings import RoutingSettings, Settings
+from ...settings import Settings
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ...answering import SearchSettings
 from ...config import from_mapping
 from ...errors import ConfigError
 from ...lookup import named
-from ...settings import SearchSettings
 from .methods import get_method
 
 

@@ -23,10 +23,10 @@ from importlib import resources
 from pathlib import Path
 from typing import IO, Any
 
+from ...answering import SearchSettings
 from ...errors import ConfigError, DataError, nearest
 from ...retrieval.base import encodable
 from ...runs.files import replacing
-from ...settings import SearchSettings
 from .entry import Entry
 from .page_rows import give_advantages, index_of, record_of, text_of
 from .read import Choice, Reader

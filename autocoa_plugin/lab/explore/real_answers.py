@@ -16,10 +16,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ...answering import SearchSettings
 from ...assembly import build_retriever
 from ...errors import ToolError
 from ...retrieval.base import Document, Retriever
-from ...settings import SearchSettings
 from ...trajectory import ANSWERS, REAL_ORIGINS, Origin, Role
 from .entry import Entry, Part, Report
 from .read_foreign import READABLE

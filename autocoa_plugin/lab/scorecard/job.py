@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ...answering import SearchSettings, Tools, WorldModelSettings
 from ...config import from_mapping
 from ...engines.base import Engine, Sampling
 from ...environments.base import Environment
@@ -19,7 +20,7 @@ from ...limits import Limits
 from ...lookup import Plug
 from ...protocol import get_protocol
 from ...runs.files import now
-from ...settings import SearchSettings, Settings, Tools, WorldModelSettings
+from ...settings import Settings
 from ...tokenization import Codec
 from ..asking.model import Model, open_engine
 from ..asking.settings_file import SearchOptions, SettingsFile

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...answering import SearchSettings
 from ...cassette.header import corpus_identity
 from ...errors import DataError
 from ...ledger import LedgerEntry
 from ...runs.files import write_json
 from ...runs.identity import file_sha256, flatten
-from ...settings import SearchSettings
 from ...trajectory import CALLS
 
 SCHEMA_VERSION = 1

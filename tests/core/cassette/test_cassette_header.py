@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from recordings import ask
 
+from autocoa_plugin.answering import CassetteSettings, SearchSettings
 from autocoa_plugin.cassette.header import Header, check, corpus_identity, describe
 from autocoa_plugin.environments.cassette import build_cassette
 from autocoa_plugin.errors import ConfigError
-from autocoa_plugin.settings import CassetteSettings, SearchSettings
 from autocoa_plugin.testing import ScriptedEnvironment
 from autocoa_plugin.trajectory import Origin
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import autocoa_plugin
 from autocoa_plugin import AUTOCOA, SEARCH_R1, Codec, Limits, Trajectory, rollout
+from autocoa_plugin.answering import WorldModelSettings
 from autocoa_plugin.data.play import to_trajectory
 from autocoa_plugin.data.records import CotRecord, Piece
 from autocoa_plugin.data.row_format import record_of_row, row_of_record
@@ -26,7 +27,6 @@ from autocoa_plugin.errors import ConfigError, DataError, EngineAnswerError, Eng
 from autocoa_plugin.prompts import prompt_ids
 from autocoa_plugin.protocol import PRESETS, REACT, Protocol
 from autocoa_plugin.rewards import RewardConfig, score
-from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tokenization import fingerprint
 from autocoa_plugin.trajectory import Role, Source

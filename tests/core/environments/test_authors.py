@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from tokenizer_families import FAMILIES
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, Role, Source, StopReason, rollout
+from autocoa_plugin.answering import WorldModelSettings
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.environments.authors import (
     ChatAuthor,
@@ -27,7 +28,6 @@ from autocoa_plugin.environments.world_model import WorldModel, build_world_mode
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.prompts import IMAGINE_SEARCH
 from autocoa_plugin.protocol import Action
-from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import EOS_ID, CharTokenizer, ScriptedEngine
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 from autocoa_plugin.trajectory import Counts, Origin, Outcome

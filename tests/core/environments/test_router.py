@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, StopReason, rollout
+from autocoa_plugin.answering import Annealing, Phase, RoutingSettings, Uncertainty
 from autocoa_plugin.engines.base import FinishReason, Generation
 from autocoa_plugin.environments.base import Asking, Context, Observation, answer_safely
 from autocoa_plugin.environments.router import (
@@ -26,7 +27,6 @@ from autocoa_plugin.environments.router import (
 )
 from autocoa_plugin.errors import ConfigError, ReplayError, ToolTimeoutError, ToolUnavailableError
 from autocoa_plugin.protocol import Action
-from autocoa_plugin.settings import Annealing, Phase, RoutingSettings, Uncertainty
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.trajectory import Counts, Origin, Outcome
 

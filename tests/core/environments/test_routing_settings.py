@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from autocoa_plugin.answering import Annealing, Phase, RoutingSettings, Uncertainty
 from autocoa_plugin.config import from_mapping, to_mapping
 from autocoa_plugin.errors import ConfigError
-from autocoa_plugin.settings import Annealing, Phase, RoutingSettings, Uncertainty
 
 PHASES = [{"environment": "world_model", "steps": 80}, {"environment": "real", "steps": 16}]
 

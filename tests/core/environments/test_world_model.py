@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokenizer_families import FAMILIES
 
 from autocoa_plugin import AUTOCOA, SEARCH_R1, Codec, Limits, Role, Source, StopReason, rollout
+from autocoa_plugin.answering import WorldModelSettings
 from autocoa_plugin.engines.base import FinishReason, Generation, Sampling
 from autocoa_plugin.environments.authors import OwnAuthor
 from autocoa_plugin.environments.base import Context, answer_safely
@@ -19,7 +20,6 @@ from autocoa_plugin.environments.world_model import WorldModel
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.protocol import Action
 from autocoa_plugin.rewards import score
-from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import EOS_ID, CharTokenizer, ScriptedEngine
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 from autocoa_plugin.trajectory import Counts, Origin, Outcome

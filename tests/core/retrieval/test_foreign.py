@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autocoa_plugin.answering import SearchSettings
 from autocoa_plugin.assembly import build_retriever
 from autocoa_plugin.cassette.header import Header, corpus_identity, describe
 from autocoa_plugin.config import from_mapping, to_mapping
@@ -22,7 +23,6 @@ from autocoa_plugin.errors import ConfigError, ToolError, ToolResponseError, Too
 from autocoa_plugin.lookup import Plug
 from autocoa_plugin.retrieval.base import CachedRetriever, Document, opens_documents
 from autocoa_plugin.retrieval.foreign import ForeignRetriever
-from autocoa_plugin.settings import SearchSettings
 
 PASSAGE = Document("1", "Dover", "High water at noon.", 2.0)
 

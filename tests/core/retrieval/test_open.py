@@ -14,6 +14,7 @@ import tantivy
 from aiohttp import web
 from passages import CountingRetriever, write_corpus
 
+from autocoa_plugin.answering import SearchSettings
 from autocoa_plugin.assembly import build_open_page, build_retriever
 from autocoa_plugin.environments.open_page import OpenPageEnvironment
 from autocoa_plugin.errors import ConfigError, ToolResponseError, ToolUnavailableError
@@ -23,7 +24,6 @@ from autocoa_plugin.retrieval.client import OwnServerRetriever
 from autocoa_plugin.retrieval.index import ANALYZER_NAME, FILE_NAME, EmbeddedIndex, passage_analyzer
 from autocoa_plugin.retrieval.index_build import build_index, open_or_build
 from autocoa_plugin.retrieval.server import RetrievalServer, serving
-from autocoa_plugin.settings import SearchSettings
 
 # two articles of one title that do not stand together, one of a single passage, and two without a title
 ROWS = [

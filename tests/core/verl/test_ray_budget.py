@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 from omegaconf import OmegaConf
 
+from autocoa_plugin.answering import RoutingSettings
 from autocoa_plugin.environments.router import LocalBudget
-from autocoa_plugin.settings import RoutingSettings
 
 pytest.importorskip("ray", reason="needs the extra verl")
 import ray

@@ -24,17 +24,11 @@ from verl.utils.config import validate_config
 from verl.utils.dataset.rl_dataset import get_dataset_class
 
 import autocoa_plugin.verl_adapters.plugin  # noqa: F401  -- registers ${autocoa.file:...}
+from autocoa_plugin.answering import CassetteSettings, Phase, RoutingSettings, SearchSettings, WorldModelSettings
 from autocoa_plugin.assembly import build_real
 from autocoa_plugin.environments.cassette import CassetteEnvironment
 from autocoa_plugin.errors import ConfigError, DataError, TrainingError
-from autocoa_plugin.settings import (
-    CassetteSettings,
-    Phase,
-    RoutingSettings,
-    SearchSettings,
-    Settings,
-    WorldModelSettings,
-)
+from autocoa_plugin.settings import Settings
 from autocoa_plugin.verl_adapters import plugin, preflight
 from autocoa_plugin.verl_adapters.preflight import check_author
 from autocoa_plugin.verl_adapters.prompt_dataset import needs_golds

@@ -10,6 +10,7 @@ import pytest
 from chat_tokenizer import ChatTokenizer
 from tool_chat import tool_tokenizer
 
+from autocoa_plugin.answering import CassetteSettings, RoutingSettings, SearchSettings
 from autocoa_plugin.assembly import build_environment
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.methods import METHODS, Method, apply_method, get_method
@@ -21,7 +22,7 @@ from autocoa_plugin.loop import rollout
 from autocoa_plugin.prompts import get_prompt, prompt_ids
 from autocoa_plugin.protocol import REACT, get_protocol
 from autocoa_plugin.rewards import score
-from autocoa_plugin.settings import CassetteSettings, RoutingSettings, SearchSettings, Settings
+from autocoa_plugin.settings import Settings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 from autocoa_plugin.tokenization import Codec

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from autocoa_plugin import AUTOCOA, Codec, Limits
+from autocoa_plugin.answering import WorldModelSettings
 from autocoa_plugin.dump import read_dump
 from autocoa_plugin.engines.base import Sampling
 from autocoa_plugin.environments.world_model import build_world_model
@@ -22,7 +23,6 @@ from autocoa_plugin.lab.asking.prompting import Prompting
 from autocoa_plugin.lab.asking.question import Question
 from autocoa_plugin.lab.chat.screen import Screen, harmless, summary_line
 from autocoa_plugin.lab.chat.session import Answered, SaveFile, Session
-from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld.sockets import spell_words
 

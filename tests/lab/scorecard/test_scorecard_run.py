@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from autocoa_plugin.answering import WorldModelSettings
 from autocoa_plugin.engines.base import FinishReason, Generation
 from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.environments.world_model import build_world_model
@@ -25,7 +26,6 @@ from autocoa_plugin.lab.scorecard.imagine import (
 from autocoa_plugin.lab.scorecard.queries import Query
 from autocoa_plugin.ledger import LedgerEntry
 from autocoa_plugin.protocol import Action
-from autocoa_plugin.settings import WorldModelSettings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine, ScriptedEnvironment
 from autocoa_plugin.tinyworld.tokenizer import TINYWORLD
 from autocoa_plugin.tokenization import Codec

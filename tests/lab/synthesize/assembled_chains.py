@@ -11,6 +11,7 @@ from made_samples import made_fingerprint
 from playing import CODEC
 
 from autocoa_plugin import Codec, Limits, rollout, score
+from autocoa_plugin.answering import SearchSettings
 from autocoa_plugin.data.records import Message
 from autocoa_plugin.lab.asking.model import Model
 from autocoa_plugin.lab.asking.player import Sample
@@ -23,7 +24,7 @@ from autocoa_plugin.lab.synthesize.data_set import Assembled, assemble
 from autocoa_plugin.lab.synthesize.job import Output, SynthesisJob
 from autocoa_plugin.lab.synthesize.provenance import Prompt, Provenance
 from autocoa_plugin.lab.synthesize.training_rows import RowMaker
-from autocoa_plugin.settings import SearchSettings, Settings
+from autocoa_plugin.settings import Settings
 from autocoa_plugin.testing import ScriptedEngine, ScriptedEnvironment
 
 HEAD = "<think>Which city is it? I am not sure. "
