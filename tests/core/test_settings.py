@@ -28,7 +28,7 @@ def test_the_response_length_is_verls_own_key():
         ({"search": {"backend": "flashrag"}}, "search.url is required for search.backend=flashrag"),
         ({"search": {"backend": "googel"}}, "search.backend must be one of"),
         ({}, "search is required when tools include 'search'"),
-        ({**GOOD, "reward": {"format_penalty": -1}}, "format_penalty must be >= 0, got -1"),
+        ({**GOOD, "reward": {"format_penalty": -1}}, "format_penalty must be >= 0 and finite, got -1"),
         ({**GOOD, "dump": {"train_share": 2}}, "train_share must be between 0 and 1"),
     ],
 )
