@@ -24,8 +24,8 @@ from ..rewarder import Rewarder, needs_golds
 from ..rewards import Judged, Metric, RewardConfig, RewardPart
 from ..tokenization import Codec
 from ..trajectory import Role, StopReason, Trajectory
-from .fakes import CharTokenizer
-from .script import Script
+from .fakes import readable
+from .script import ROOMY, Script
 from .trial import name_of, rule, run, shown
 
 QUESTION, GOLD, WRONG = "Where was Rudyard Kipling born?", "Bombay", "Lahore"
@@ -120,10 +120,12 @@ def _pairs(protocol: Protocol) -> dict[str, tuple[Judged, Judged]]:
 
 def _judged(protocol: Protocol, answer: str | None, said: str = _SILENT) -> Judged:
     """A rollout with one action and this answer; its observation says `said`, tags and all, in as many tokens."""
-    codec = Codec(CharTokenizer(), protocol)
+    codec = Codec(readable(protocol), protocol)
     script = Script(codec, "Kipling birthplace", answer or "", observation=_SILENT)
     last = script.giving_up() if answer is None else script.answering()
-    trajectory, _ = script.play([script.action(protocol.tools[0]), last], what=f"protocol {protocol.name!r}")
+    limits = replace(ROOMY, max_actions=1)  # a protocol may ask for another turn where one has no answer
+    turns = [script.action(protocol.tools[0]), last]
+    trajectory, _ = script.play(turns, what=f"protocol {protocol.name!r}", limits=limits)
     if said != _SILENT:  # put in by hand: the loop would break its tags
         segments = [
             _saying(each, said, codec) if each.role is Role.OBSERVATION else each for each in trajectory.segments

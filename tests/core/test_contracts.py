@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from autocoa_plugin.cassette.header import Header
 from autocoa_plugin.cassette.tape import Tape
 from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.environments.cassette import CassetteEnvironment
+from autocoa_plugin.environments.open_page import OpenPageEnvironment
 from autocoa_plugin.environments.router import ByProbability, Router
 from autocoa_plugin.environments.tools import CalculatorEnvironment, FunctionTool, SearchEnvironment, Toolbox
 from autocoa_plugin.environments.world_model import build_world_model
@@ -33,6 +36,9 @@ class Articles:
         found = {"Kipling": [Document("1", "Kipling", "Born in Bombay.")]}
         return [found.get(query, [])[:top_k] for query in queries]
 
+    async def open(self, document_id):
+        return [Document("1", "Kipling", "Born in Bombay.")] if document_id == "1" else []
+
 
 def search():
     return SearchEnvironment(CachedRetriever(Articles()))
@@ -46,6 +52,7 @@ def routed():
 OURS = {
     "search": (search, {}),
     "calculate": (CalculatorEnvironment, {"name": "calculate"}),
+    "open_page": (lambda: OpenPageEnvironment(Articles()), {}),
     "toolbox": (lambda: Toolbox({"search": search()}), {}),
     "world model": (lambda: build_world_model(WorldModelSettings()), {}),
     "router": (routed, {}),
@@ -57,7 +64,19 @@ OURS = {
 @pytest.mark.parametrize("name", OURS)
 def test_our_tools_keep_the_rules(name):
     make, options = OURS[name]
-    check_tool(make(), ["2 * 21" if name == "calculate" else "Kipling"], **options)
+    check_tool(make(), [{"calculate": "2 * 21", "open_page": "1"}.get(name, "Kipling")], **options)
+
+
+def test_a_tool_of_an_mcp_server_keeps_the_rules():
+    pytest.importorskip("mcp", reason="needs the extra mcp")
+    from autocoa_plugin.environments.mcp import McpTools
+
+    tides = McpTools(command=[sys.executable, str(Path(__file__).parents[2] / "examples" / "tide_server.py")])
+    try:
+        check_tool(tides, ["Dover", {"port": "Brest"}])
+        check_tool(tides, [{"start": "Brest", "end": "Dover", "unit": "km"}], name="distance")
+    finally:
+        tides.close()
 
 
 @pytest.mark.parametrize("mode", ["record", "record_missing"])
@@ -226,6 +245,7 @@ BROKEN = {
     "no stops_at_observation": (NoStops, {}, r"^tool NoStops needs stops_at_observation = True .*, got None$"),
     "synchronous": (Synchronous, {}, r"answer\(action, context\) must be `async def`, it returned '4 m' at once$"),
     "specs": (lambda: Offering(specs=["tide"]), {}, r"specs must be a sequence of protocol\.ToolSpec, got \['tide'\]$"),
+    "another name": (lambda: Offering([ToolSpec("tide")]), {"name": "tied"}, r"offers no tool 'tied', but tide$"),
     "one name twice": (lambda: Offering([ToolSpec("t")] * 2), {}, r"specs offers one name twice: t, t$"),
     "identity": (lambda: Offering(identity=lambda: {1, 2}), {}, r"identity\(\) must be ready for JSON, got \{1, 2\}"),
     "identity text": (lambda: Offering(identity=lambda: "x"), {}, r"identity\(\) must be a mapping, got 'x'$"),

@@ -15,7 +15,7 @@ from tokenizer_families import FAMILIES
 from autocoa_plugin import AUTOCOA, SEARCH_R1, RewardConfig
 from autocoa_plugin.answers import METRICS
 from autocoa_plugin.errors import TokenizerError
-from autocoa_plugin.protocol import PRESETS, Action, Protocol, TagPair, Tool
+from autocoa_plugin.protocol import PRESETS, Action, Protocol, TagPair, Tool, ToolSpec
 from autocoa_plugin.testing import (
     CharTokenizer,
     check_metric,
@@ -142,6 +142,29 @@ def test_a_tokenizer_that_loses_a_tag_or_the_query_is_named():
 
 def _no_k(self, ids, skip_special_tokens=False):
     return CharTokenizer.decode(self, ids).replace("K", "?")
+
+
+PORT = ToolSpec(
+    "depth",
+    "Depth of a port.",
+    {
+        "type": "object",
+        "properties": {"port": {"type": "string"}, "tide": {"type": "number"}},
+        "required": ["port", "tide"],
+    },
+)
+
+
+@pytest.mark.parametrize("protocol", [PRESETS["hermes"], replace(AUTOCOA, tools=AUTOCOA.tools[:1])])
+def test_tools_that_take_more_than_one_text_are_called_with_arguments_that_are_given(protocol):
+    protocol = protocol.with_tools([ToolSpec("search"), PORT])
+    check_protocol(protocol, calls={"depth": {"tide": 2.5, "port": "Dover"}})
+    with pytest.raises(
+        AssertionError, match=r"^tool 'depth' needs more than one text: pass calls=\{'depth': \{\.\.\}\}$"
+    ):
+        check_protocol(protocol)
+    with pytest.raises(AssertionError, match=r"tool 'depth': the action in '.*' is refused as malformed$"):
+        check_protocol(protocol, calls={"depth": {"tide": "high"}})
 
 
 NAMES = st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=8)
