@@ -149,7 +149,7 @@ async def refuses_to_end(action, context):
         try:
             await asyncio.sleep(0.01)
         except asyncio.CancelledError:
-            until = time.monotonic() + 1.5
+            until = time.monotonic() + 5
     return "at last"
 
 
@@ -238,7 +238,7 @@ class Offering(Broken):
         self.specs, self.identity = specs, identity
 
 
-SHORT = {"timeout_s": 0.3}
+SHORT = {"timeout_s": 1.0}
 BROKEN = {
     "a class": (lambda: Broken, {}, r"^tool Broken is a class: pass an object, Broken\(\.\.\.\)$"),
     "neither": (lambda: 4, {}, r"^tool int is neither a function nor an environment: it has no method answer$"),
@@ -254,7 +254,7 @@ BROKEN = {
         {},
         r"identity\(\) changes from .* to .*: a run could never be resumed$",
     ),
-    "slow": (breaking(waits), SHORT, r"^tool Broken: the call 'Dover' was not answered within 0\.3 s$"),
+    "slow": (breaking(waits), SHORT, r"^tool Broken: the call 'Dover' was not answered within 1 s$"),
     "a number": (breaking(counts), {}, r"'Dover' must be answered by an Observation or a str, got int 4$"),
     "an error": (breaking(gives_up), {}, r"'Dover' was answered with outcome error: HTTP 500$"),
     "raises": (breaking(raising(KeyError("Dover"))), {}, r"'Dover' failed with KeyError: 'Dover'$"),
@@ -294,7 +294,7 @@ BROKEN = {
         {},
         r"raised SystemExit, which ends the whole process$",
     ),
-    "100 kB": (breaking(hangs_on_long_texts), SHORT, r"a call with 100 kB was not answered within 0\.3 s$"),
+    "100 kB": (breaking(hangs_on_long_texts), SHORT, r"a call with 100 kB was not answered within 1 s$"),
     "100 kB blocks": (
         breaking(blocks_on_long_texts),
         {},
@@ -434,7 +434,7 @@ def test_a_tool_with_a_session_keeps_the_rules():
             lambda: Visits(closes=fails),
             r"opened 1 times and closed 0 times when a rollout had ended \(OSError: stuck\)",
         ),
-        (lambda: Visits(opens=hangs), r"a session that is opened and closed was not answered within 0\.3 s$"),
+        (lambda: Visits(opens=hangs), r"a session that is opened and closed was not answered within 1 s$"),
         (
             OnItself,
             r"mixes trajectories up: .* \(keep what belongs to one trajectory in `session`, not on the object\)$",
@@ -445,7 +445,7 @@ def test_a_tool_with_a_session_keeps_the_rules():
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 def test_a_session_that_breaks_a_rule_fails_with_that_rules_sentence(make, sentence):
     with pytest.raises(AssertionError, match=sentence):
-        check_tool(make(), ["Dover", "Brest"], timeout_s=0.3)
+        check_tool(make(), ["Dover", "Brest"], timeout_s=1.0)
 
 
 def test_a_session_that_does_not_close_when_its_rollout_is_cancelled_is_named():
@@ -460,4 +460,4 @@ def test_a_session_that_does_not_close_when_its_rollout_is_cancelled_is_named():
                 await asyncio.sleep(60)
 
     with pytest.raises(AssertionError, match=r"opened 1 times and closed 0 times when a rollout had been cancelled$"):
-        check_tool(Stubborn(), ["Dover"], timeout_s=0.3)
+        check_tool(Stubborn(), ["Dover"], timeout_s=1.0)
