@@ -246,7 +246,7 @@ BACKENDS = {"index": "corpus", "search_r1": "url", "flashrag": "url", "autocoa":
 """The search tools that are ours, and the key that each cannot do without."""
 _PLACES = ("corpus", "index_dir", "url")
 
-RETRIEVERS = Socket("autocoa.retrievers", "a retriever", methods=("search",))
+RETRIEVERS = Socket("autocoa.retrievers", "a retriever", methods=("search",), is_awaited=False)
 """Search tools that are not ours (`retrieval.foreign`)."""
 
 

@@ -124,7 +124,8 @@ class Socket:
 
     `kind` says in messages what is wanted ("a tool"). `takes` "object": a class is constructed, a function called, with
     the arguments, and the result needs `methods` (or to be an `instance_of`); "function": a class is constructed, and
-    a function stands for itself, with the arguments bound by name; "either": a tool, say, may be both.
+    a function stands for itself, with the arguments bound by name; "either": a tool, say, may be both. `is_awaited`:
+    the methods must be asynchronous.
     """
 
     group: str
@@ -132,6 +133,7 @@ class Socket:
     methods: tuple[str, ...] = ()
     takes: Literal["object", "function", "either"] = "object"
     instance_of: type[Any] | None = None
+    is_awaited: bool = True
 
     def build(self, plug: str | Plug, *, where: str, known: Iterable[str] = ()) -> Any:
         """Resolve a published name or a path, construct it, and check what came out.
@@ -214,8 +216,8 @@ class Socket:
                 f"{where}: {path!r} is no {self.kind.partition(' ')[2]}: {type(built).__name__} has no method "
                 f"{', '.join(missing)}{hint}"
             )
-        # all methods of sockets are awaited: a plain one would fail every call, and block every rollout meanwhile
-        for name in self.methods:
+        # a plain method that is awaited would fail every call, and block every rollout meanwhile
+        for name in self.methods if self.is_awaited else ():
             if not inspect.iscoroutinefunction(inspect.unwrap(getattr(built, name))):
                 raise ConfigError(
                     f"{where}: {path!r}: {type(built).__name__}.{name} must be asynchronous: async def {name}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import repeat
 
 from ..engines.scripted import ScriptedEngine
+from ..protocol import Protocol
 from ..tokenization import Codec
 
 EOS_ID, BOS_ID = 2_000_000, 2_000_001
@@ -45,6 +47,12 @@ class CharTokenizer:
         """Decode ids; `skip_special_tokens` leaves `<eos>` and `<bos>` out."""
         special = {EOS_ID, BOS_ID} if skip_special_tokens else set()
         return "".join(self._texts.get(token) or chr(token) for token in ids if token not in special)
+
+
+def readable(protocol: Protocol, merges: Sequence[str] = ()) -> CharTokenizer:
+    """A tokenizer that spells a protocol: the words of a chat template that it writes are one token each."""
+    frame = protocol.observation_before + protocol.observation_after
+    return CharTokenizer([*re.findall(r"<\|[^|<>]+\|>", frame), *merges])
 
 
 def endless_engine(codec: Codec, text: str) -> ScriptedEngine:

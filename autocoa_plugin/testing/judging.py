@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -24,8 +23,8 @@ from ..rewarder import Rewarder, needs_golds
 from ..rewards import Judged, Metric, RewardConfig, RewardPart
 from ..tokenization import Codec
 from ..trajectory import Role, StopReason, Trajectory
-from .fakes import CharTokenizer
-from .script import Script
+from .fakes import readable
+from .script import ROOMY, Script
 from .trial import name_of, rule, run, shown
 
 QUESTION, GOLD, WRONG = "Where was Rudyard Kipling born?", "Bombay", "Lahore"
@@ -82,15 +81,12 @@ async def _earned(reward: RewardPart | Rewarder, judged: Judged, what: str) -> f
             earned = reward(judged)
             earned = await earned if inspect.isawaitable(earned) else earned
     except Exception as error:
-        raise AssertionError(f"{what} raised {described(error)}, which ends the training") from error
-    rule(
-        isinstance(earned, Real) and math.isfinite(earned),
-        f"{what} must be a finite number, got {type(earned).__name__} {shown(earned)}",
-    )
+        raise AssertionError(f"{what} raised {described(error)}, which ends the run") from error
+    number = _number(earned, what)
     after = (judged.trajectory.to_dict(), judged.golds, dict(judged.metadata))
     for name, one, two in zip(("trajectory", "gold answers", "metadata"), before, after, strict=True):
         rule(one == two, f"{what} changes the {name} that it judges")
-    return float(earned)
+    return number
 
 
 def _cases(protocol: Protocol) -> dict[str, Judged]:
@@ -120,17 +116,20 @@ def _pairs(protocol: Protocol) -> dict[str, tuple[Judged, Judged]]:
 
 def _judged(protocol: Protocol, answer: str | None, said: str = _SILENT) -> Judged:
     """A rollout with one action and this answer; its observation says `said`, tags and all, in as many tokens."""
-    codec = Codec(CharTokenizer(), protocol)
+    codec = Codec(readable(protocol), protocol)
     script = Script(codec, "Kipling birthplace", answer or "", observation=_SILENT)
     last = script.giving_up() if answer is None else script.answering()
-    trajectory, _ = script.play([script.action(protocol.tools[0]), last], what=f"protocol {protocol.name!r}")
+    limits = replace(ROOMY, max_actions=1)  # a protocol may ask for another turn where one has no answer
+    turns = [script.action(protocol.tools[0]), last]
+    trajectory, _ = script.play(turns, what=f"protocol {protocol.name!r}", limits=limits)
     if said != _SILENT:  # put in by hand: the loop would break its tags
         segments = [
             _saying(each, said, codec) if each.role is Role.OBSERVATION else each for each in trajectory.segments
         ]
         trajectory = replace(trajectory, segments=tuple(segments))
     read = protocol.extract_answer(trajectory.final_run())
-    return Judged(trajectory, read, (GOLD,), protocol, QUESTION, {"uid": "question-1", "global_step": 1})
+    row = {"uid": "question-1", "split": "train", "global_step": 1, "data_source": "harbour", "ground_truth": [GOLD]}
+    return Judged(trajectory, read, (GOLD,), protocol, QUESTION, {**row, "extra_info": {"index": 7}})
 
 
 def _saying(segment: Any, said: str, codec: Codec) -> Any:
@@ -144,43 +143,36 @@ _ANSWERS = (GOLD, WRONG, "", " ", "Bombay, in India", "no", "x" * 10_000, "\u531
 
 
 def check_metric(metric: Metric) -> None:
-    """Check that a metric, `(prediction or None, gold answers) -> 0 to 1`, keeps the rules of one.
+    """Check that a metric, `(answer or None, gold answers) -> a number`, keeps the rules of one.
 
     Raises `AssertionError`: one sentence with the rule that was broken and what was seen.
     """
     __tracebackhide__ = True
     what = f"metric {name_of(metric)}"
-    rule(callable(metric), f"{what} must be a function of a prediction and its gold answers")
-    for prediction in (None, *_ANSWERS):
+    rule(callable(metric), f"{what} must be a function of an answer and its gold answers")
+    for answer in (None, *_ANSWERS):
         for golds in ((GOLD,), ("Mumbai", GOLD)):
-            seen = _measured(metric, prediction, golds, what)
-            rule(
-                seen == _measured(metric, prediction, golds, what),
-                f"{what} gives {shown(prediction)} another number the next time",
-            )
-            rule(
-                seen == _measured(metric, prediction, tuple(reversed(golds)), what),
-                f"{what} depends on the order of the gold answers {golds}, for {shown(prediction)}",
-            )
-    none = _measured(metric, None, (GOLD,), what)
-    rule(none == 0, f"{what} gives {none} where there is no answer (None), expected 0")
-    right, wrong = (_measured(metric, prediction, (GOLD,), what) for prediction in (GOLD, "nothing of the kind"))
+            seen, again = (_measured(metric, answer, golds, what) for _ in range(2))
+            rule(seen == again, f"{what} gives {shown(answer)} {seen}, and {again} the next time")
+            turned = _measured(metric, answer, golds[::-1], what)
+            rule(seen == turned, f"{what} depends on the order of the gold answers {golds}, for {shown(answer)}")
+    right, wrong, none = (_measured(metric, answer, (GOLD,), what) for answer in (GOLD, "nothing of the kind", None))
     rule(right > wrong, f"{what} gives the gold answer itself {right}, and a wrong one {wrong}")
+    rule(none <= wrong, f"{what} gives {none} where there is no answer (None), and a wrong one {wrong}")
     both = _measured(metric, GOLD, ("Mumbai", GOLD), what)
-    rule(
-        both == right,
-        f"{what} gives {GOLD!r} {right} alone and {both} beside a second gold answer: the best counts",
-    )
+    rule(both == right, f"{what} gives {GOLD!r} {right} alone and {both} beside a second gold answer: the best counts")
 
 
-def _measured(metric: Metric, prediction: str | None, golds: Sequence[str], what: str) -> float:
+def _measured(metric: Metric, answer: str | None, golds: tuple[str, ...], what: str) -> float:
     try:
-        seen: Any = metric(prediction, tuple(golds))
+        seen: Any = metric(answer, golds)
     except Exception as error:
-        raise AssertionError(f"{what} raised {described(error)} for {shown(prediction)}") from error
-    number = float(seen) if isinstance(seen, Real) else math.nan
-    rule(
-        0 <= number <= 1,
-        f"{what} must give a number between 0 and 1, got {type(seen).__name__} {shown(seen)} for {shown(prediction)}",
-    )
+        raise AssertionError(f"{what} raised {described(error)} for {shown(answer)}, which ends the run") from error
+    return _number(seen, f"{what} for {shown(answer)}")
+
+
+def _number(seen: Any, what: str) -> float:
+    value = seen.item() if hasattr(seen, "item") else seen  # of numpy or torch
+    number = float(value) if isinstance(value, Real) else math.nan
+    rule(math.isfinite(number), f"{what} must be a finite number, got {type(seen).__name__} {shown(seen)}")
     return number

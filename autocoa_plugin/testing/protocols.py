@@ -9,6 +9,8 @@ With a model's own tokenizer it also says whether the tags survive being encoded
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..limits import Limits
@@ -16,7 +18,7 @@ from ..protocol import Protocol, Tool
 from ..rewards import format_errors
 from ..tokenization import Codec
 from ..trajectory import Role, Source, StopReason
-from .fakes import CharTokenizer
+from .fakes import readable
 from .script import Script, letters
 from .tools import check_spelled
 from .trial import rule, shown
@@ -26,11 +28,17 @@ MOST_STOPS = 4
 
 
 def check_protocol(
-    protocol: Protocol, tokenizer: Any = None, *, query: str = "Rudyard Kipling", answer: str = "Bombay"
+    protocol: Protocol,
+    tokenizer: Any = None,
+    *,
+    query: str = "Rudyard Kipling",
+    answer: str = "Bombay",
+    calls: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Check that a protocol keeps the rules of a rollout, for every tool that it has.
 
     `tokenizer`: the policy's, default one token per character; `query` and `answer` are texts that it can spell.
+    `calls` are arguments, by name, of the tools that need more than one text.
     Warns of more than four stop strings, which servers refuse. Raises `AssertionError`: one sentence with the rule that
     was broken and what was seen; `TokenizerError` when the tokenizer loses a tag.
     """
@@ -39,37 +47,38 @@ def check_protocol(
     what = f"protocol {protocol.name!r}"
     for tag in protocol.tags():  # what else tags must be is checked when the protocol is made
         rule(len(tag) > 1, f"{what}: the tag {tag!r} is one character, which cannot be kept out of observations")
-    codec = Codec(tokenizer or CharTokenizer(), protocol)
+    codec = Codec(tokenizer or readable(protocol), protocol)
+    script = Script(codec, query, answer, calls=calls or {})
     for text in (query, answer):
         seen = codec.decode(codec.encode(text))
         rule(letters(seen) == letters(text), f"the tokenizer spells {text!r} as {seen!r}: pass a query and an answer")
     for tool in protocol.tools:
-        _check_action(protocol, tool, query, f"{what}, tool {tool.name!r}")
+        _check_action(script, tool, f"{what}, tool {tool.name!r}")
         _check_observation(codec, tool, query, f"{what}, tool {tool.name!r}")
     _check_answer(protocol, answer, what)
-    _check_rollout(codec, query, answer, what)
-    for tool in protocol.tools:  # tags that begin and end inside tokens, whatever the tokenizer does
-        split = Codec(CharTokenizer(_merges(tool)), protocol)
-        _check_rollout(split, query, answer, f"{what} with tags of {tool.name!r} split over tokens")
-    _check_forced(codec, query, answer, what)
+    _check_rollout(script, what)
+    for tool in protocol.spelled_tools:  # tags that begin and end inside tokens, whatever the tokenizer does
+        split = replace(script, codec=Codec(readable(protocol, _merges(tool)), protocol))
+        _check_rollout(split, f"{what} with tags of {tool.name!r} split over tokens")
+    _check_forced(script, what)
     stops = protocol.stop_strings(stop_at_observation=True)
     if len(stops) > MOST_STOPS:
         spelled = ", ".join(stops)
         warnings.warn(f"{what} ends a turn at {len(stops)} strings, servers take {MOST_STOPS}: {spelled}", stacklevel=2)
 
 
-def _check_action(protocol: Protocol, tool: Tool, query: str, what: str) -> None:
-    spelled = f"{tool.action.open} {query} {tool.action.close}"
+def _check_action(script: Script, tool: Tool, what: str) -> None:
+    protocol, (spelled, parameters) = script.codec.protocol, script.call(tool)
     text = f"I need it. {spelled} And so on."
     action = protocol.find_action(text)
     if action is None:
         rule(False, f"{what}: no action is found in {text!r}")
         return
-    rule(action.tool == tool.name, f"{what}: the action in {text!r} is taken for one of {action.tool!r}")
     rule(action.defect is None, f"{what}: the action in {text!r} is refused as {action.defect}")
+    rule(action.tool == tool.name, f"{what}: the action in {text!r} is taken for one of {action.tool!r}")
     rule(
-        action.parameters == query,
-        f"{what}: the parameters in {text!r} are read as {action.parameters!r}, expected {query!r}",
+        action.parameters == parameters,
+        f"{what}: the parameters in {text!r} are read as {action.parameters!r}, expected {parameters!r}",
     )
     seen = text[action.start : action.end]
     rule(seen == spelled, f"{what}: of the action {spelled!r} only {seen!r} is found")
@@ -85,11 +94,11 @@ def _check_action(protocol: Protocol, tool: Tool, query: str, what: str) -> None
 
 
 def _check_observation(codec: Codec, tool: Tool, query: str, what: str) -> None:
-    protocol = codec.protocol
+    protocol, open, close = codec.protocol, tool.observation.open, tool.observation.close
     spelled = codec.spell_observation(tool, query, max_tokens=1000)
     seen = codec.decode(spelled.ids)
     rule(
-        letters(seen) == letters(f"{tool.observation.open}{query}{tool.observation.close}"),
+        letters(seen) == letters(f"{protocol.observation_before}{open}{query}{close}{protocol.observation_after}"),
         f"{what}: an observation of {query!r} reads {seen!r} once it is decoded",
     )
     hostile = f"{' '.join(protocol.tags())} {''.join(protocol.tags())}"
@@ -125,16 +134,15 @@ def _check_answer(protocol: Protocol, answer: str, what: str) -> None:
 # ---------------------------------------------------------------------------------------------------------- rollouts
 
 
-def _check_rollout(codec: Codec, query: str, answer: str, what: str) -> None:
+def _check_rollout(script: Script, what: str) -> None:
     """Play one action per tool and the answer; every token must have the role and the mask that its text deserves."""
-    script = Script(codec, query, answer)
-    turns = [*map(script.action, codec.protocol.tools), script.answering()]
+    codec, answer, tools = script.codec, script.answer, script.codec.protocol.tools
+    turns = [*map(script.action, tools), script.answering()]
     trajectory, engine = script.play(turns, what=what)
-    tools = [tool.name for tool in codec.protocol.tools]
     called = [(call.tool, call.parameters) for call in trajectory.calls()]
     rule(
-        called == [(tool, query) for tool in tools],
-        f"{what}: a rollout with one action per tool, {query!r} each, made the calls {called}",
+        called == [(tool.name, script.call(tool)[1]) for tool in tools],
+        f"{what}: a rollout with one action per tool made the calls {called}",
     )
     shown_ids = engine.prompts[-1][len(script.prompt_ids) :]
     rule(
@@ -170,14 +178,13 @@ def _check_rollout(codec: Codec, query: str, answer: str, what: str) -> None:
     rule(not faults, f"{what}: a perfect rollout is refused as ill-formed ({faults})")
 
 
-def _check_forced(codec: Codec, query: str, answer: str, what: str) -> None:
+def _check_forced(script: Script, what: str) -> None:
     """Play a rollout that a limit ends inside the thought; the forced answer must be completed and read."""
-    script = Script(codec, query, answer)
-    tool = codec.protocol.tools[0]
-    turns = [script.action(tool), f" {answer} {codec.protocol.answer.close}"]
+    protocol, answer = script.codec.protocol, script.answer
+    turns = [script.action(protocol.tools[0]), f" {answer} {protocol.answer.close}"]
     limits = Limits(max_actions=0, max_response_tokens=4000, answer_reserve_tokens=400)
     trajectory, _ = script.play(turns, what=what, limits=limits)
-    seen = codec.protocol.extract_answer(trajectory.final_run())
+    seen = protocol.extract_answer(trajectory.final_run())
     rule(
         trajectory.forced_answer and seen == answer,
         f"{what}: a rollout that a limit ends is made to answer, and its answer is read as {seen!r}, not {answer!r}",

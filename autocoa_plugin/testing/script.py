@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,10 +13,10 @@ from ..errors import AutoCoAError
 from ..limits import Limits
 from ..lookup import described
 from ..loop import rollout
-from ..protocol import Tool
+from ..protocol import Tool, ToolSpec
 from ..tokenization import Codec
 from ..trajectory import Trajectory
-from .trial import run
+from .trial import rule, run
 
 _LIMIT_S = 30.0
 ROOMY = Limits(max_response_tokens=16_000, max_turn_tokens=8_000, answer_reserve_tokens=400)
@@ -23,13 +24,16 @@ ROOMY = Limits(max_response_tokens=16_000, max_turn_tokens=8_000, answer_reserve
 
 @dataclass(frozen=True)
 class Script:
-    """A rollout that asks `query`, is told `observation` (default: the answer) and answers `answer`."""
+    """A rollout that asks `query`, is told `observation` (default: the answer) and answers `answer`.
+
+    `calls` are the arguments of tools that need more than one text.
+    """
 
     codec: Codec
     query: str
     answer: str
     observation: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    calls: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -44,7 +48,19 @@ class Script:
 
     def action(self, tool: Tool) -> str:
         """A turn that thinks and acts."""
-        return f" {self.query} . {tool.action.open} {self.query} {tool.action.close}"
+        return f" {self.query} . {self.call(tool)[0]}"
+
+    def call(self, tool: Tool) -> tuple[str, str]:
+        """An action of a tool as the protocol has it spelled, and the parameters that are to be read in it."""
+        spec, arguments = tool.spec or ToolSpec(tool.name), self.calls.get(tool.name)
+        if arguments is None:
+            rule(spec.needs_text, f"tool {tool.name!r} needs more than one text: pass calls={{{tool.name!r}: {{..}}}}")
+            arguments = {spec.schema["required"][0]: self.query}
+        is_text = {*arguments} == {spec.text_name}  # as a protocol reads it
+        body = parameters = str(arguments[str(spec.text_name)]) if is_text else _json(arguments)
+        if self.codec.protocol.call_format == "json":
+            body = _json({"name": tool.name, "arguments": arguments})
+        return f"{tool.action.open} {body} {tool.action.close}", parameters
 
     def answering(self) -> str:
         """A turn that thinks and answers."""
@@ -61,17 +77,19 @@ class Script:
         codec = self.codec
         *others, last = [codec.encode(turn) for turn in turns]
         engine = ScriptedEngine([*others, [*last, *self.end]], encode=codec.encode, decode=codec.decode)
-        tool = ScriptedEnvironment({self.query: self.observation or self.answer})
+        tool = ScriptedEnvironment(lambda action: self.observation or self.answer)
 
         async def main() -> Trajectory:
-            return await rollout(
-                self.prompt_ids, engine=engine, environment=tool, codec=codec, limits=limits, metadata=self.metadata
-            )
+            return await rollout(self.prompt_ids, engine=engine, environment=tool, codec=codec, limits=limits)
 
         try:
             return run(main, what=what, limit_s=_LIMIT_S), engine
         except AutoCoAError as error:
             raise AssertionError(f"{what}: a scripted rollout ended with {described(error)}") from error
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def letters(text: str) -> str:

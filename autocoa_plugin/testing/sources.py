@@ -23,7 +23,7 @@ from ..lookup import described
 from ..protocol import AUTOCOA, Action, Protocol
 from ..tokenization import Codec
 from ..trajectory import Origin, Outcome
-from .fakes import CharTokenizer, endless_engine
+from .fakes import CharTokenizer, endless_engine, readable
 from .trial import CANCEL_S, HOSTILE, Ask, Trial, check_methods, context_of, metadata_of, name_of, rule, run, shown
 
 _CHARS_PER_TOKEN = 32  # a token of running text is hardly ever longer
@@ -54,7 +54,7 @@ def check_author(
         isinstance(is_own, bool),
         f"{what} needs is_own = True (it is the policy, sampled on the rollout's engine) or False, got {shown(is_own)}",
     )
-    writing = _Writing(author, Codec(tokenizer or CharTokenizer(), protocol), what)
+    writing = _Writing(author, Codec(tokenizer or readable(protocol), protocol), what)
     rules = (timeout_s, block_s)
     Trial(what, "the query", queries, lambda: writing.open(256), writing.judge(256), *rules).run()
     # few tokens: the room that is left at the end of a rollout

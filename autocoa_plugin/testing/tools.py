@@ -11,19 +11,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 from ..engines.base import FinishReason, Generation
 from ..environments.base import Environment, Observation, answer_safely, opened
 from ..environments.tools import FunctionTool
+from ..errors import ProtocolError
 from ..lookup import described
 from ..loop import rollout
 from ..protocol import AUTOCOA, Action, Protocol, Tool, ToolSpec
 from ..tokenization import Codec
 from ..trajectory import ANSWERS, Outcome
-from .fakes import CharTokenizer
+from .fakes import readable
 from .trial import (
     CANCEL_S,
     HOSTILE,
@@ -68,7 +69,7 @@ def check_tool(
     environment = _environment(tool, name or protocol.tools[0].name)
     what = f"tool {name_of(tool)}"
     _check_offer(environment, what)
-    asked = _Asked(environment, _name(environment, name, protocol), protocol, tokenizer, what)
+    asked = _Asked(environment, name, protocol, tokenizer, what)
     labels = {_label(call): call for call in calls}
     has_session = getattr(environment, "session", None) is not None
     if has_session:  # first: the rest is asked in sessions
@@ -92,13 +93,6 @@ def _environment(tool: Any, name: str) -> Environment:
         f"inventing one) or False, got {shown(stops)}",
     )
     return tool
-
-
-def _name(environment: Environment, name: str | None, protocol: Protocol) -> str:
-    """The tool of the protocol whose tags frame the answers: what is offered under another name is spelled there."""
-    known = [tool.name for tool in protocol.tools]
-    offered = [spec.name for spec in getattr(environment, "specs", ())]
-    return name or next((each for each in offered if each in known), known[0])
 
 
 def _check_offer(environment: Environment, what: str) -> None:
@@ -131,21 +125,32 @@ def _check_offer(environment: Environment, what: str) -> None:
 class _Asked:
     """A tool and how it is asked: under which name and tags, with which tokenizer."""
 
-    def __init__(self, environment: Environment, name: str, protocol: Protocol, tokenizer: Any, what: str) -> None:
+    def __init__(
+        self, environment: Environment, name: str | None, protocol: Protocol, tokenizer: Any, what: str
+    ) -> None:
         self.environment, self.what = environment, what
-        self.codec = Codec(tokenizer or CharTokenizer(), protocol)
-        known = [tool.name for tool in protocol.tools]
-        self.name, self.tool = name, protocol.tool(name) if name in known else protocol.tools[0]
+        specs = {spec.name: spec for spec in getattr(environment, "specs", ())}
+        self.name = name or next(iter(specs), protocol.tools[0].name)
+        rule(not specs or self.name in specs, f"{what} offers no tool {self.name!r}, but {', '.join(specs)}")
+        with suppress(ProtocolError):  # no tags for it: the first tool's do as well
+            protocol = protocol.with_tools(tuple(specs.values()))
+        self.tool = next((tool for tool in protocol.tools if tool.name == self.name), protocol.tools[0])
+        self.codec = Codec(tokenizer or readable(protocol), protocol)
+        self.text_name = specs.get(self.name, ToolSpec(self.name)).text_name
 
     def action(self, call: Parameters) -> Action:
         if isinstance(call, str):
             return Action(self.name, call, 0, max(1, len(call)))
-        text = json.dumps(call, sort_keys=True, ensure_ascii=False)
-        return Action(self.name, text, 0, len(text), arguments=dict(call))
+        is_text = {*call} == {self.text_name}  # as a protocol reads calls in JSON
+        text = str(call[str(self.text_name)]) if is_text else _label(call)
+        return Action(self.name, text, 0, max(1, len(text)), arguments=dict(call))
 
     def spelled(self, call: Parameters) -> list[int]:
         """The ids of a turn that ends in the action."""
-        return self.codec.encode(f"{self.tool.action.open} {_label(call)} {self.tool.action.close}")
+        arguments = {self.text_name: call} if isinstance(call, str) else call
+        is_json = self.codec.protocol.call_format == "json"
+        body = _label({"name": self.name, "arguments": arguments} if is_json else call)
+        return self.codec.encode(f"{self.tool.action.open} {body} {self.tool.action.close}")
 
     @asynccontextmanager
     async def open(self, calls: Mapping[str, Parameters]) -> AsyncIterator[Ask]:

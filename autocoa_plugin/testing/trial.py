@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any, TypeVar
 
 from ..engines.base import Sampling
@@ -291,7 +291,7 @@ class Trial:
 
     def _check_same(self, alone: Mapping[str, Watched], seen: Mapping[str, Watched], where: str) -> None:
         for label, expected in alone.items():
-            here, there = shown(expected.spelled), shown(seen[label].spelled)
+            here, there = _apart(expected.spelled, seen[label].spelled)
             rule(
                 seen[label].spelled == expected.spelled,
                 f"{self._naming(label)} mixes trajectories up: alone it was answered {here}, {where} was answered "
@@ -300,3 +300,10 @@ class Trial:
 
     def _naming(self, label: str) -> str:
         return f"{self.what}: {self.call} {shown(label)}"
+
+
+def _apart(first: str, second: str) -> tuple[str, str]:
+    """Show two texts from shortly before the place where they differ."""
+    alike = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
+    begin = max(0, alike - _SHOWN_CHARS // 2)
+    return shown(first[begin:]), shown(second[begin:])

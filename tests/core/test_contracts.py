@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +17,7 @@ from autocoa_plugin.cassette.header import Header
 from autocoa_plugin.cassette.tape import Tape
 from autocoa_plugin.environments.base import Observation
 from autocoa_plugin.environments.cassette import CassetteEnvironment
+from autocoa_plugin.environments.open_page import OpenPageEnvironment
 from autocoa_plugin.environments.router import ByProbability, Router
 from autocoa_plugin.environments.tools import CalculatorEnvironment, FunctionTool, SearchEnvironment, Toolbox
 from autocoa_plugin.environments.world_model import build_world_model
@@ -33,6 +36,9 @@ class Articles:
         found = {"Kipling": [Document("1", "Kipling", "Born in Bombay.")]}
         return [found.get(query, [])[:top_k] for query in queries]
 
+    async def open(self, document_id):
+        return [Document("1", "Kipling", "Born in Bombay.")] if document_id == "1" else []
+
 
 def search():
     return SearchEnvironment(CachedRetriever(Articles()))
@@ -46,6 +52,7 @@ def routed():
 OURS = {
     "search": (search, {}),
     "calculate": (CalculatorEnvironment, {"name": "calculate"}),
+    "open_page": (lambda: OpenPageEnvironment(Articles()), {}),
     "toolbox": (lambda: Toolbox({"search": search()}), {}),
     "world model": (lambda: build_world_model(WorldModelSettings()), {}),
     "router": (routed, {}),
@@ -57,7 +64,19 @@ OURS = {
 @pytest.mark.parametrize("name", OURS)
 def test_our_tools_keep_the_rules(name):
     make, options = OURS[name]
-    check_tool(make(), ["2 * 21" if name == "calculate" else "Kipling"], **options)
+    check_tool(make(), [{"calculate": "2 * 21", "open_page": "1"}.get(name, "Kipling")], **options)
+
+
+def test_a_tool_of_an_mcp_server_keeps_the_rules():
+    pytest.importorskip("mcp", reason="needs the extra mcp")
+    from autocoa_plugin.environments.mcp import McpTools
+
+    tides = McpTools(command=[sys.executable, str(Path(__file__).parents[2] / "examples" / "tide_server.py")])
+    try:
+        check_tool(tides, ["Dover", {"port": "Brest"}])
+        check_tool(tides, [{"start": "Brest", "end": "Dover", "unit": "km"}], name="distance")
+    finally:
+        tides.close()
 
 
 @pytest.mark.parametrize("mode", ["record", "record_missing"])
@@ -130,7 +149,7 @@ async def refuses_to_end(action, context):
         try:
             await asyncio.sleep(0.01)
         except asyncio.CancelledError:
-            until = time.monotonic() + 1.5
+            until = time.monotonic() + 5
     return "at last"
 
 
@@ -219,13 +238,14 @@ class Offering(Broken):
         self.specs, self.identity = specs, identity
 
 
-SHORT = {"timeout_s": 0.3}
+SHORT = {"timeout_s": 1.0}
 BROKEN = {
     "a class": (lambda: Broken, {}, r"^tool Broken is a class: pass an object, Broken\(\.\.\.\)$"),
     "neither": (lambda: 4, {}, r"^tool int is neither a function nor an environment: it has no method answer$"),
     "no stops_at_observation": (NoStops, {}, r"^tool NoStops needs stops_at_observation = True .*, got None$"),
     "synchronous": (Synchronous, {}, r"answer\(action, context\) must be `async def`, it returned '4 m' at once$"),
     "specs": (lambda: Offering(specs=["tide"]), {}, r"specs must be a sequence of protocol\.ToolSpec, got \['tide'\]$"),
+    "another name": (lambda: Offering([ToolSpec("tide")]), {"name": "tied"}, r"offers no tool 'tied', but tide$"),
     "one name twice": (lambda: Offering([ToolSpec("t")] * 2), {}, r"specs offers one name twice: t, t$"),
     "identity": (lambda: Offering(identity=lambda: {1, 2}), {}, r"identity\(\) must be ready for JSON, got \{1, 2\}"),
     "identity text": (lambda: Offering(identity=lambda: "x"), {}, r"identity\(\) must be a mapping, got 'x'$"),
@@ -234,7 +254,7 @@ BROKEN = {
         {},
         r"identity\(\) changes from .* to .*: a run could never be resumed$",
     ),
-    "slow": (breaking(waits), SHORT, r"^tool Broken: the call 'Dover' was not answered within 0\.3 s$"),
+    "slow": (breaking(waits), SHORT, r"^tool Broken: the call 'Dover' was not answered within 1 s$"),
     "a number": (breaking(counts), {}, r"'Dover' must be answered by an Observation or a str, got int 4$"),
     "an error": (breaking(gives_up), {}, r"'Dover' was answered with outcome error: HTTP 500$"),
     "raises": (breaking(raising(KeyError("Dover"))), {}, r"'Dover' failed with KeyError: 'Dover'$"),
@@ -274,7 +294,7 @@ BROKEN = {
         {},
         r"raised SystemExit, which ends the whole process$",
     ),
-    "100 kB": (breaking(hangs_on_long_texts), SHORT, r"a call with 100 kB was not answered within 0\.3 s$"),
+    "100 kB": (breaking(hangs_on_long_texts), SHORT, r"a call with 100 kB was not answered within 1 s$"),
     "100 kB blocks": (
         breaking(blocks_on_long_texts),
         {},
@@ -414,7 +434,7 @@ def test_a_tool_with_a_session_keeps_the_rules():
             lambda: Visits(closes=fails),
             r"opened 1 times and closed 0 times when a rollout had ended \(OSError: stuck\)",
         ),
-        (lambda: Visits(opens=hangs), r"a session that is opened and closed was not answered within 0\.3 s$"),
+        (lambda: Visits(opens=hangs), r"a session that is opened and closed was not answered within 1 s$"),
         (
             OnItself,
             r"mixes trajectories up: .* \(keep what belongs to one trajectory in `session`, not on the object\)$",
@@ -425,7 +445,7 @@ def test_a_tool_with_a_session_keeps_the_rules():
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")
 def test_a_session_that_breaks_a_rule_fails_with_that_rules_sentence(make, sentence):
     with pytest.raises(AssertionError, match=sentence):
-        check_tool(make(), ["Dover", "Brest"], timeout_s=0.3)
+        check_tool(make(), ["Dover", "Brest"], timeout_s=1.0)
 
 
 def test_a_session_that_does_not_close_when_its_rollout_is_cancelled_is_named():
@@ -440,4 +460,4 @@ def test_a_session_that_does_not_close_when_its_rollout_is_cancelled_is_named():
                 await asyncio.sleep(60)
 
     with pytest.raises(AssertionError, match=r"opened 1 times and closed 0 times when a rollout had been cancelled$"):
-        check_tool(Stubborn(), ["Dover"], timeout_s=0.3)
+        check_tool(Stubborn(), ["Dover"], timeout_s=1.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -247,80 +248,90 @@ def test_a_retriever_of_ten_lines_keeps_the_rules():
     check_retriever(Archive(), ["Kipling", "Dover"])
 
 
+class Plain:
+    """Gives mappings, from plain functions that block; opens what it has found."""
+
+    def search(self, queries, top_k):
+        time.sleep(0.02)
+        return [[{"id": each.id, "text": each.text} for each in PASSAGES[:top_k]] for _ in queries]
+
+    def open(self, document_id):
+        return [{"text": each.text} for each in PASSAGES if each.id == document_id]
+
+
+def test_a_retriever_may_give_mappings_from_plain_functions_and_open_what_it_finds():
+    check_retriever(Plain(), ["Kipling", "Dover"])
+
+
 def swapped(self, queries, top_k):
-    return Archive(lambda documents, query: documents if query > "E" else documents[1:]).search(sorted(queries), top_k)
+    return [PASSAGES[1:top_k] if query < "E" else PASSAGES[:top_k] for query in sorted(queries)]
 
 
-async def one_list(self, queries, top_k):
-    return PASSAGES[:top_k]
-
-
-async def first_only(self, queries, top_k):
+def first_only(self, queries, top_k):
     return [PASSAGES[:top_k]]
 
 
-async def from_one(self, queries, top_k):
-    return [PASSAGES[-top_k:] if top_k == 1 else PASSAGES[:top_k] for _ in queries]
+def best_of_all(self, queries, top_k):
+    return [PASSAGES[-1:] if top_k == 1 else PASSAGES[:top_k] for _ in queries]
 
 
-async def anything_goes(self, queries, top_k):
-    return [PASSAGES[:top_k] for _ in queries]
-
-
-async def wrong_error(self, queries, top_k):
-    if top_k < 1:
-        raise ValueError("top_k")
-    return [PASSAGES[:top_k] for _ in queries]
-
-
-async def fails_politely(self, queries, top_k):
-    check_top_k(top_k)
+def fails_politely(self, queries, top_k):
     if not queries[0].strip():
         raise ToolError("an empty query")
     return [PASSAGES[:top_k] for _ in queries]
 
 
-def with_search(search):
-    return type("Archive", (), {"search": search})()
+def stops_the_run(self, queries, top_k):
+    if not queries[0].strip():
+        raise ConfigError("an empty query")
+    return [PASSAGES[:top_k] for _ in queries]
+
+
+async def blocks(self, queries, top_k):
+    time.sleep(0.3)
+    return [PASSAGES[:top_k] for _ in queries]
+
+
+def with_search(search, **methods):
+    return type("Archive", (), {"search": search, **methods})()
 
 
 def test_a_retriever_may_refuse_a_query_with_a_tool_error():
     check_retriever(with_search(fails_politely), ["Kipling", "Dover"])
 
 
-def refuses_empty(documents, query):
-    return documents if query.strip() else documents[9]
-
-
 BROKEN_RETRIEVERS = {
     "no method": (4, r"^retriever int has no method search$"),
-    "synchronous": (with_search(lambda self, queries, top_k: []), r"search\(queries, top_k\) must be `async def`"),
-    "one list": (with_search(one_list), r"must be answered by one list of Documents per query, got \[Document\("),
-    "lists": (with_search(first_only), r"Archive: 2 queries at once: 2 queries were answered by 1 lists$"),
-    "too many": (Archive(lambda documents, query: PASSAGES), r"answered by 5 documents, asked for were 3$"),
-    "mappings": (
+    "one list": (with_search(lambda self, queries, top_k: PASSAGES), r"search gave 5 lists for 1 queries$"),
+    "lists": (
+        with_search(first_only),
+        r"at once failed with ToolResponseError: .* gave 1 lists for 2 queries$",
+    ),
+    "too many": (
+        Archive(lambda documents, query: PASSAGES),
+        r"search gave 5 documents of query 'Kipling', expected",
+    ),
+    "no text": (
         Archive(lambda documents, query: [{"id": 1}]),
-        r"answered by dict \{'id': 1\}, expected retrieval\.",
+        r"document 0 of query 'Kipling' has no text",
     ),
-    "numbers": (Archive(lambda d, query: [Document(1, None, "x")]), r"of a Document, id 1, title None must be str$"),
-    "order": (
-        Archive(lambda documents, query: documents[::-1]),
-        r"best document must come first, scores are \[7\.0,",
-    ),
+    "nothing": (Archive(lambda documents, query: []), r"finds nothing for any of \['Kipling', 'Dover'\]$"),
+    "blocks": (with_search(blocks), r"'Kipling' blocks the event loop: nothing else went on for 0\.\d\d s"),
+    "order": (Archive(lambda documents, query: documents[::-1]), r"best document must come first, scores are \[7\.0,"),
     "order of queries": (with_search(swapped), r"2 queries at once: 'Kipling' is answered by \['Title 1'"),
-    "another best": (
-        with_search(from_one),
-        r"the best document for 'Kipling' is another one when only one is ask",
+    "another best": (with_search(best_of_all), r"the best document for 'Kipling' is another one when only one is ask"),
+    "ends the run": (
+        with_search(stops_the_run),
+        r"a query of an empty text raised ConfigError: an empty query, which",
     ),
-    "empty": (
-        Archive(refuses_empty),
-        r"a query of an empty text raised IndexError: .* expected documents or a To",
+    "opens nothing": (
+        with_search(fails_politely, open=lambda self, document_id: []),
+        r"open\('0'\), the id of a document that it found, gave no passage$",
     ),
-    "top_k": (
-        with_search(anything_goes),
-        r"top_k=0 was answered, expected ConfigError \(retrieval\.base\.check_top",
+    "cannot open": (
+        with_search(fails_politely, open=lambda self, document_id: PASSAGES[9]),
+        r"open\('0'\), the id of a document that it found, failed with ToolError: .*IndexError",
     ),
-    "top_k error": (with_search(wrong_error), r"top_k=0 raised ValueError: top_k, expected ConfigError$"),
 }
 
 

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from autocoa_plugin import testing
-from autocoa_plugin.assembly import build_environment
+from autocoa_plugin.assembly import build_environment, identity_of, protocol_of
 from autocoa_plugin.environments.world_model import build_world_model
 from autocoa_plugin.errors import ConfigError
 from autocoa_plugin.lab.asking.settings_file import read_settings
+from autocoa_plugin.rewarder import Rewarder
 from autocoa_plugin.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -68,9 +69,18 @@ def test_what_the_page_says_is_printed_is_printed(wrong, sentence, page_files):
     assert str(caught.value).removeprefix("autocoa: ") == sentence
 
 
-def test_the_settings_and_the_entry_points_of_the_page_are_read(page_files):
-    (settings,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
-    assert set(load(settings + "search: {corpus: corpus.jsonl}").toolbox) == {"search", "tide"}
+def test_every_example_fits_its_socket_in_the_recipe_of_the_page(page_files):
+    (recipe,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    settings = load(recipe)
+    environment = build_environment(settings)
+    protocol = protocol_of(settings, environment)
+    assert [tool.name for tool in protocol.tools] == ["search", "tide"] == list(environment.parts)
+    assert Rewarder(settings.reward).names[-2:] == ("metric", "brevity")
+    sources = {key.rpartition(".")[0] for key in identity_of(settings, environment) if key.endswith(".source")}
+    assert {"tools.tide", "world_model.author", "routing.policy"} <= sources
+
+
+def test_the_entry_points_of_the_page_are_groups_of_its_table():
     (published,) = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     groups = tomllib.loads(published)["project"]["entry-points"]
     assert set(groups) <= set(re.findall(r"`(autocoa\.\w+)` \| (?:`check|\|)", PAGE))
