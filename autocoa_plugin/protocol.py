@@ -351,7 +351,8 @@ PROTOCOLS = Socket(PUBLISHED, "a Protocol", instance_of=Protocol)
 def get_protocol(protocol: str | Plug, *, where: str = "protocol") -> Protocol:
     """Find a protocol: a preset, one that an installed package publishes, or what a path leads to.
 
-    Trajectories and records store `Protocol.name`, so a protocol that data is to be written in should be published.
+    Trajectories and records store `Protocol.name`, by which this process finds a protocol again that a path has led it
+    to; one that other programs are to read data in should be published under that name.
     Raises `ConfigError`, which begins with `where`, naming the nearest known name, or saying what the path leads to.
     """
     plug = Plug.of(protocol)
@@ -359,7 +360,20 @@ def get_protocol(protocol: str | Plug, *, where: str = "protocol") -> Protocol:
         return PRESETS[plug.use]
     if plug.use in PRESETS:
         raise ConfigError(f"{where}: {plug.use!r} is a finished protocol and takes no arguments")
-    return PROTOCOLS.build(plug, where=where, known=PRESETS) if plug.arguments else _found(plug.use, where)
+    if plug.use in _NAMED and not plug.arguments:
+        return _NAMED[plug.use]
+    found = PROTOCOLS.build(plug, where=where, known=PRESETS) if plug.arguments else _found(plug.use, where)
+    known = PRESETS.get(found.name) or _NAMED.setdefault(found.name, found)
+    if known != found:
+        raise ConfigError(
+            f"{where}: {plug.use!r} calls itself {found.name!r}, as another protocol does: give it a name of its own, "
+            "by which trajectories can say what they are written in"
+        )
+    return found
+
+
+_NAMED: dict[str, Protocol] = {}
+"""Protocols that a path has led to in this process, by their own names."""
 
 
 @cache

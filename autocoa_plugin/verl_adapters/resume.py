@@ -86,7 +86,8 @@ _LENGTH = ("trainer.total_*", "*optim.total_training_steps")
 # paths: their content is compared instead. data.autocoa is a copy of autocoa
 _PATHS = ("*model.path", "data.train_files", "data.replay_files", "data.tokenizer_folder", "data.autocoa.*")
 _MODEL = {"rl": "actor_rollout_ref.model.path", "sft": "model.path"}
-_FILES = ("data.train_files", "data.replay_files", "autocoa.search.corpus")
+_KNOB = "reward.custom_reward_function.path"
+_FILES = ("data.train_files", "data.replay_files", "autocoa.search.corpus", _KNOB)
 # a lock ends with the process
 _CLAIMED: dict[Path, BaseFileLock | None] = {}
 
@@ -131,7 +132,7 @@ def describe_experiment(config: DictConfig, kind: Literal["rl", "sft"], foreign:
     # where other people's files lie says nothing about what is in them
     keys = {f"autocoa.{key.split('.arguments.')[0].rpartition('.')[0]}" for key in foreign}
     keys |= {"autocoa.tools"} if any(key.startswith("tools.") for key in foreign) else set()
-    places = [*keys, *(f"{key}.*" for key in keys)]
+    places = [*keys, *(f"{key}.*" for key in keys), *([_KNOB] if settings.get(_KNOB) else [])]
     described |= {f"autocoa.{key}": value for key, value in foreign.items()}
     return {**decisive(settings, but=(*_LENGTH, *_PATHS, "autocoa.search.corpus", *places)), **described}
 

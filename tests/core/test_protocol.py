@@ -143,3 +143,21 @@ def test_reacts_prompt_spells_reacts_tags():
 @pytest.mark.parametrize("family", sorted(set(FAMILIES) - {"word_level", "wordpiece"}))
 def test_react_tags_survive_every_tokenizer_family_that_can_spell_any_word(family, tokenizer_of):
     Codec(tokenizer_of(family), REACT)  # raises TokenizerError otherwise
+
+
+NAMED = """
+from dataclasses import replace
+from autocoa_plugin.protocol import AUTOCOA, SEARCH_R1
+HARBOUR = replace(AUTOCOA, name="test_harbour")
+OTHER = replace(SEARCH_R1, name="test_harbour")
+OURS = replace(SEARCH_R1, name="autocoa")
+"""
+
+
+def test_a_protocol_that_a_path_has_led_to_is_found_again_by_the_name_that_trajectories_store(tmp_path):
+    (tmp_path / "tags.py").write_text(NAMED, encoding="utf-8")
+    found = get_protocol(f"{tmp_path}/tags.py:HARBOUR")
+    assert get_protocol("test_harbour") is found
+    for rival in ("OTHER", "OURS"):
+        with pytest.raises(ConfigError, match="as another protocol does: give it a name of its own"):
+            get_protocol(f"{tmp_path}/tags.py:{rival}")

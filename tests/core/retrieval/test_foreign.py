@@ -291,7 +291,7 @@ def test_a_backend_of_ours_may_be_spelled_as_a_plug() -> None:
 )  # fmt: skip
 def test_a_wrong_backend_is_refused_when_settings_are_loaded(mapping: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        settings(**mapping)
+        settings(**mapping).check()
 
 
 @pytest.mark.parametrize(

@@ -267,3 +267,17 @@ def test_two_processes_do_not_train_in_one_folder(sft, tmp_path):
         other.kill()
     time.sleep(0.01)
     guard_resume(sft(), "sft")
+
+
+def test_verls_own_reward_function_counts_by_its_content_and_not_by_its_place(sft, tmp_path):
+    knob = {"reward": {"custom_reward_function": {"path": str(tmp_path / "mine.py")}}}
+    (tmp_path / "mine.py").write_text("a = 1\n")
+    config = OmegaConf.merge(sft(), knob)
+    guard_resume(config, "sft")
+    save_checkpoint(tmp_path)
+    (tmp_path / "mine.py").rename(tmp_path / "moved.py")
+    knob["reward"]["custom_reward_function"]["path"] = str(tmp_path / "moved.py")
+    guard_resume(OmegaConf.merge(sft(), knob), "sft")
+    (tmp_path / "moved.py").write_text("a = 2\n")
+    with pytest.raises(ConfigError, match=r"content of reward\.custom_reward_function\.path"):
+        guard_resume(OmegaConf.merge(sft(), knob), "sft")
