@@ -52,7 +52,6 @@ PRINTS = {
     ],
     "09_synthesize_hotpotqa.py": ["cot.parquet", "coa.parquet", "coa.card.md", "pairs.parquet", "pairs.card.md"],
     "08_evaluate_and_look.py": ["KeyError: 'Iliad'", "66.7", "explorer.html: 3 trajectories"],
-    "11_mcp_tools.py": ["High water at Brest: 04:12 and 16:37.", "4 real calls, 2 tool errors; the rollout: answered"],
     "12_own_reward.py": ["right     1.419", "nearly    0.443", "nothing   0.073"],
     "11_mcp_tools.py": ["no such port: Atlantis", "4 real calls, 2 tool errors; the rollout: answered"],
     "04_search_tinyworld.py": ["2 actions, 2 real calls, 0 cached", "2 actions, 0 real calls, 2 cached"],
