@@ -361,19 +361,26 @@ def get_protocol(protocol: str | Plug, *, where: str = "protocol") -> Protocol:
     if plug.use in PRESETS:
         raise ConfigError(f"{where}: {plug.use!r} is a finished protocol and takes no arguments")
     if plug.use in _NAMED and not plug.arguments:
-        return _NAMED[plug.use]
+        return _by_name(plug.use, where)
     found = PROTOCOLS.build(plug, where=where, known=PRESETS) if plug.arguments else _found(plug.use, where)
-    known = PRESETS.get(found.name) or _NAMED.setdefault(found.name, found)
-    if known != found:
+    if found != PRESETS.get(found.name, found):
         raise ConfigError(
-            f"{where}: {plug.use!r} calls itself {found.name!r}, as another protocol does: give it a name of its own, "
-            "by which trajectories can say what they are written in"
+            f"{where}: {plug.use!r} calls itself {found.name!r}, as one of ours does: give it a name of its own, by which "
+            "trajectories say what they are written in"
         )
+    if found not in _NAMED.setdefault(found.name, []):
+        _NAMED[found.name].append(found)
     return found
 
 
-_NAMED: dict[str, Protocol] = {}
-"""Protocols that a path has led to in this process, by their own names."""
+_NAMED: dict[str, list[Protocol]] = {}
+"""Protocols that paths have led to in this process, by their own names."""
+
+
+def _by_name(name: str, where: str) -> Protocol:
+    if len(_NAMED[name]) > 1:
+        raise ConfigError(f"{where}: {len(_NAMED[name])} protocols call themselves {name!r}: give the path of one")
+    return _NAMED[name][0]
 
 
 @cache

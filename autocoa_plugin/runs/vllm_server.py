@@ -24,6 +24,8 @@ from .process import end_process
 SERVED_NAME = "policy"
 # the CPU build would take 4 GB for its cache and bind every thread to one core
 _ON_CPU = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+# two strings for each tool with tags of its own; a server of OpenAI's kind takes four
+_MORE_STOPS = {"VLLM_MAX_STOP_STRINGS": "64"}
 # compiling takes longer than it saves; vLLM alone would round float32 weights to 16 bits; a prompt that is read in two
 # parts rewinds its request's random numbers, which vLLM 0.28 cannot do on a CPU ("CPU Generator does not use offset")
 _OPTIONS_ON_CPU = ["--enforce-eager", "--dtype", "float32", "--no-enable-chunked-prefill"]
@@ -50,7 +52,7 @@ def vllm_server(
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
     command += ["--served-model-name", SERVED_NAME, "--host", "127.0.0.1", "--port", str(port)]
     command += _OPTIONS_ON_CPU if on_cpu else []
-    environment = {**_ON_CPU, **os.environ} if on_cpu else dict(os.environ)
+    environment = {**_MORE_STOPS, **(_ON_CPU if on_cpu else {}), **os.environ}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w", encoding="utf-8") as output:
         server = subprocess.Popen(

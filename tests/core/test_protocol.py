@@ -158,6 +158,8 @@ def test_a_protocol_that_a_path_has_led_to_is_found_again_by_the_name_that_traje
     (tmp_path / "tags.py").write_text(NAMED, encoding="utf-8")
     found = get_protocol(f"{tmp_path}/tags.py:HARBOUR")
     assert get_protocol("test_harbour") is found
-    for rival in ("OTHER", "OURS"):
-        with pytest.raises(ConfigError, match="as another protocol does: give it a name of its own"):
-            get_protocol(f"{tmp_path}/tags.py:{rival}")
+    with pytest.raises(ConfigError, match="calls itself 'autocoa', as one of ours does: give it a name of its own"):
+        get_protocol(f"{tmp_path}/tags.py:OURS")
+    assert get_protocol(f"{tmp_path}/tags.py:OTHER").answer_kind == "tag"  # a path says which one is meant
+    with pytest.raises(ConfigError, match="2 protocols call themselves 'test_harbour': give the path of one"):
+        get_protocol("test_harbour")
