@@ -365,8 +365,8 @@ def get_protocol(protocol: str | Plug, *, where: str = "protocol") -> Protocol:
     found = PROTOCOLS.build(plug, where=where, known=PRESETS) if plug.arguments else _found(plug.use, where)
     if found != PRESETS.get(found.name, found):
         raise ConfigError(
-            f"{where}: {plug.use!r} calls itself {found.name!r}, as one of ours does: give it a name of its own, by which "
-            "trajectories say what they are written in"
+            f"{where}: {plug.use!r} calls itself {found.name!r}, as one of ours does: give it a name of its own, by "
+            "which trajectories say what they are written in"
         )
     if found not in _NAMED.setdefault(found.name, []):
         _NAMED[found.name].append(found)

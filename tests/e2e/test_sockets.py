@@ -196,6 +196,21 @@ def test_evaluate_and_chat_take_the_same_parts_from_a_settings_file(trained, tab
     assert {each.call.tool for each in observations([asked])} <= {"tide"}
 
 
+def test_scorecard_and_synthesize_take_the_same_parts_from_a_settings_file(trained, table, tmp_path):
+    settings = settings_file(trained, tmp_path, harbour(table))
+    card = tmp_path / "card.json"
+    printed = autocoa("scorecard", trained.model, "--settings", settings, "--limit", 2, "-o", card)
+    assert "queries compared" in printed
+    (judged,) = read_json(card)["cards"]
+    assert judged["protocol"] == "harbour" and judged["real"]["tools"]["tools.tide.use"] == "tool.py:Tide"
+
+    folder, questions = tmp_path / "synthesis", trained.world.folder / "train.parquet"
+    model = ("--model", trained.model, "--settings", settings)
+    autocoa("synthesize", questions, *model, "--limit", 8, "-o", folder)
+    made_with = json.dumps(read_json(folder / "run.json"))
+    assert "tools.tide.source" in made_with and '"harbour"' in made_with
+
+
 # ------------------------------------------------------------------------------------------------------- an MCP server
 
 
