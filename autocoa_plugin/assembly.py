@@ -60,7 +60,7 @@ def identity_of(settings: Settings, environment: Toolbox) -> dict[str, Any]:
     for name, tool in environment.parts.items():
         plug = settings.toolbox[name]
         # what a tool says of itself, else what it was built with
-        content = identity_of_part(tool) or (plug.arguments if plug.use in TOOL_NAMES else {})
+        content = identity_of_part(tool) or (plug.arguments if plug.use in TOOL_NAMES and plug.use != "mcp" else {})
         if content:
             found[f"tools.{name}"] = {**found.get(f"tools.{name}", {}), **content}
     return flatten(found)
@@ -76,7 +76,7 @@ def _real_tools(settings: Settings) -> dict[str, Environment]:
     tools = {name: tool for name in settings.toolbox if (tool := _tool(name, settings)) is not None}
     if settings.cassette is None:
         return tools
-    from .environments.cassette import build_cassette
+    from .environments.cassette import build_cassette, read_offer
 
     recorded = [name for name, plug in settings.toolbox.items() if plug.use != "calculate"]
     protocol = get_protocol(settings.protocol).name
@@ -88,14 +88,17 @@ def _real_tools(settings: Settings) -> dict[str, Environment]:
         if plug.use == "open_page"
     }
     others |= {f"tools.{name}": content for name, tool in tools.items() if (content := identity_of_part(tool))}
+    servers = [name for name in recorded if settings.toolbox[name].use == "mcp"]
+    offers = {name: read_offer(settings.cassette, name) for name in servers if settings.replays}
+    others |= {f"tools.{name}": content for name, (_, content) in offers.items()}
     first = next((tools[name] for name in recorded if name in tools), None)
     tape = build_cassette(settings.cassette, protocol, settings.search, first, others=others)
-    return tools | {name: tape.around(tools.get(name), specs=_specs(settings, name)) for name in recorded}
-
-
-def _specs(settings: Settings, name: str) -> tuple[ToolSpec, ...]:
-    """Say what a tool of ours takes, which a replay does not build."""
-    return spec_of(name) if settings.toolbox[name].use == "open_page" else ()
+    for name in servers if not settings.replays else ():
+        tape.keep_offer(name, tools[name])
+    # what the tools take that a replay does not build
+    specs = {name: spec_of(name) for name, plug in settings.toolbox.items() if plug.use == "open_page"}
+    specs |= {name: offered for name, (offered, _) in offers.items()}
+    return tools | {name: tape.around(tools.get(name), specs=specs.get(name, ())) for name in recorded}
 
 
 def _routed(name: str, real: Environment | None, settings: Settings, budget: Budget | None) -> Environment:
@@ -119,6 +122,8 @@ def _tool(name: str, settings: Settings) -> Environment | None:
     if plug.use in SEARCHING and not settings.asks(name):
         return None
     if plug.use == "mcp":
+        if settings.replays:  # the tape knows what was offered, and nobody is asked
+            return None
         return TOOLS.build(Plug(_MCP, plug.arguments), where=where)
     build = partial(BUILDERS[plug.use], settings, name)
     check_arguments(build, plug.arguments, f"{where}: {plug.use}")

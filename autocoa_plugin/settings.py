@@ -144,9 +144,14 @@ class Settings:
         """True when documents that search finds can be opened, so that their ids are shown."""
         return any(plug.use == "open_page" for plug in self.toolbox.values())
 
+    @property
+    def replays(self) -> bool:
+        """True when a tape answers in the place of all real tools."""
+        return self.cassette is not None and self.cassette.mode == "replay"
+
     def asks(self, tool: str) -> bool:
         """True when a tool itself may be asked, in training or validation, and not only a tape or a world model."""
-        if self.cassette is not None and self.cassette.mode == "replay":
+        if self.replays:
             return False
         if tool not in self.routing.tools:
             return True

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 import os
 import socket
 import time
@@ -30,7 +31,7 @@ from ..cassette.tape import Entry, Tape
 from ..errors import ConfigError, ReplayError, ToolError
 from ..protocol import Action, ToolSpec
 from ..trajectory import Origin, Outcome
-from .base import Composite, Context, Environment, Observation
+from .base import Composite, Context, Environment, Observation, identity_of_part
 
 if TYPE_CHECKING:
     from ..answering import SearchSettings
@@ -118,6 +119,13 @@ class CassetteEnvironment(Composite):
     def _tool(self) -> Environment | None:
         return self.parts.get("tool")
 
+    def keep_offer(self, name: str, tool: Environment) -> None:
+        """Write down which tools the entry `name` offers, and what identifies it, for a replay without its server."""
+        offer = {"specs": [asdict(spec) for spec in getattr(tool, "specs", ())], "identity": identity_of_part(tool)}
+        asked = Action(_OFFER, name, 0, 0)
+        told = Observation(json.dumps(offer, sort_keys=True), Origin.REAL)
+        self._tape.keep(self._entry(asked, told, "ok", 0.0))
+
     def close(self) -> None:
         """Close the tape once what is being written is written, and the tool."""
         super().close()
@@ -172,6 +180,23 @@ def _describe_miss(tape: Tape, action: Action) -> str:
         f"no recorded answer to {action.tool} {action.parameters!r}{hint} in {tape.path}, "
         f"which holds {len(tape):,} answers"
     )
+
+
+_OFFER = "offered tools"  # stands in the place of a tool; no protocol can have one of this name
+_NOT_THERE = "start the server and record it once more, with mode: record_missing"
+
+
+def read_offer(settings: CassetteSettings, name: str) -> tuple[tuple[ToolSpec, ...], dict[str, Any]]:
+    """Read which tools the entry `name` offered when the tape was recorded, and what identified it.
+
+    Raises `ConfigError` for a tape that does not say so.
+    """
+    with Tape.play(settings.path) as tape:
+        entry = tape.find(_OFFER, name)
+    if entry is None:
+        raise ConfigError(f"the cassette {settings.path} does not say which tools {name!r} offers: {_NOT_THERE}")
+    offer = json.loads(entry.text)
+    return tuple(ToolSpec(**spec) for spec in offer["specs"]), offer["identity"]
 
 
 class _Thread:

@@ -23,8 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autocoa_plugin import AUTOCOA, Codec, Limits, StopReason, rollout
+from autocoa_plugin.assembly import build_environment, protocol_of
 from autocoa_plugin.cassette.header import Header
 from autocoa_plugin.cassette.tape import Tape
+from autocoa_plugin.config import from_mapping
 from autocoa_plugin.environments import mcp_pool
 from autocoa_plugin.environments.base import Context, answer_safely
 from autocoa_plugin.environments.cassette import CassetteEnvironment
@@ -34,6 +36,7 @@ from autocoa_plugin.errors import ConfigError, ToolResponseError, ToolTimeoutErr
 from autocoa_plugin.ledger import entry_of
 from autocoa_plugin.protocol import Action, TagPair, Tool
 from autocoa_plugin.retrieval.server import serving
+from autocoa_plugin.settings import Settings
 from autocoa_plugin.testing import CharTokenizer, ScriptedEngine
 from autocoa_plugin.trajectory import Origin, Outcome
 
@@ -779,3 +782,29 @@ def test_what_was_recorded_is_replayed_without_a_server(tmp_path):
     assert replayed.response_ids == recorded.response_ids
     assert (recorded.counts.real_calls, recorded.counts.tool_errors) == (2, 1)
     assert (replayed.counts.replayed_calls, replayed.counts.replay_misses) == (2, 1)  # a failure is not on the tape
+
+
+def test_a_recipe_with_a_server_is_replayed_without_it(tmp_path):
+    turns = ["<think>a <begin_echo> one </end_echo>", " </think> \\boxed{done}<eos>"]
+
+    def play(mode: str, command: list[str], only: list[str]) -> Any:
+        entry = {"use": "mcp", "arguments": {"command": command, "only": only}}
+        recipe = {"tools": [{"wild": entry}], "cassette": {"path": str(tmp_path / "tape"), "mode": mode}}
+        settings = from_mapping(Settings, recipe, where="autocoa")
+        environment = build_environment(settings)
+        codec = Codec(CharTokenizer(), protocol_of(settings, environment))
+        engine = ScriptedEngine(turns, encode=codec.encode, decode=codec.decode)
+        try:
+            return asyncio.run(rollout(codec.encode("q"), engine=engine, environment=environment, codec=codec))
+        finally:
+            environment.close()
+
+    recorded = play("record", [sys.executable, "-I", "-S", str(WILD), "{}"], ["echo"])
+    replayed = play("replay", ["/no/such/server"], ["echo"])
+    assert replayed.response_ids == recorded.response_ids
+    assert (recorded.counts.real_calls, replayed.counts.replayed_calls, replayed.counts.replay_misses) == (1, 1, 0)
+    (tmp_path / "tape").unlink()
+    with Tape.record(tmp_path / "tape", Header("autocoa", "tools", 0, "")):
+        pass
+    with pytest.raises(ConfigError, match="does not say which tools 'wild' offers: start the server and record it"):
+        play("replay", ["/no/such/server"], ["echo"])
