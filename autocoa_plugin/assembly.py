@@ -22,6 +22,7 @@ from .environments.base import Environment, identity_of_part
 from .environments.open_page import OPEN_PAGE, PAGE_CHARS, OpenPageEnvironment, spec_of
 from .environments.router import Budget, Router, build_policy
 from .environments.tools import CalculatorEnvironment, FunctionTool, SearchEnvironment, Toolbox
+from .environments.world_model import build_world_model
 from .errors import ConfigError
 from .lookup import Plug, check_arguments
 from .protocol import Protocol, ToolSpec, get_protocol
@@ -36,8 +37,22 @@ def build_environment(settings: Settings, *, budget: Budget | None = None) -> To
     `budget` counts the real calls of a step for all workers; without it each environment counts its own.
     Raises `ConfigError` for a tool that cannot be built.
     """
-    real = _real_tools(settings)
-    return Toolbox({name: _routed(name, real.get(name), settings, budget) for name in settings.toolbox})
+    routing, real = settings.routing, _real_tools(settings)
+    # one policy and one world model for all routed tools: they share the budget, and what an author holds open
+    routed = {
+        name for name in routing.tools if routing.imagines or routing.validation == "world_model" or name not in real
+    }
+    if not routed & settings.toolbox.keys():
+        return Toolbox({name: real[name] for name in settings.toolbox})
+    world_model, policy = build_world_model(settings.world_model), build_policy(routing, budget)
+
+    def answering(name: str) -> Environment:
+        if name not in routed:
+            return real[name]
+        environments = {"world_model": world_model, **({"real": real[name]} if name in real else {})}
+        return Router(environments, policy, validation=routing.validation)
+
+    return Toolbox({name: answering(name) for name in settings.toolbox})
 
 
 def protocol_of(settings: Settings, environment: Environment) -> Protocol:
@@ -99,19 +114,6 @@ def _real_tools(settings: Settings) -> dict[str, Environment]:
     specs = {name: spec_of(name) for name, plug in settings.toolbox.items() if plug.use == "open_page"}
     specs |= {name: offered for name, (offered, _) in offers.items()}
     return tools | {name: tape.around(tools.get(name), specs=specs.get(name, ())) for name in recorded}
-
-
-def _routed(name: str, real: Environment | None, settings: Settings, budget: Budget | None) -> Environment:
-    from .environments.world_model import build_world_model
-
-    routing = settings.routing
-    needs_router = name in routing.tools and (routing.imagines or routing.validation == "world_model")
-    if real is not None and not needs_router:
-        return real
-    environments: dict[str, Environment] = {"world_model": build_world_model(settings.world_model)}
-    if real is not None:
-        environments["real"] = real
-    return Router(environments, build_policy(routing, budget), validation=routing.validation)
 
 
 def _tool(name: str, settings: Settings) -> Environment | None:

@@ -132,7 +132,11 @@ class Settings:
         """What answers each tool, by its name, in the order of `tools`."""
         entries = [self.tools] if isinstance(self.tools, Mapping) else self.tools
         named = [{each: each} if isinstance(each, str) else each for each in entries]
-        return {name: Plug.of(value) for entry in named for name, value in entry.items()}
+        plugs = [(name, Plug.of(value)) for entry in named for name, value in entry.items()]
+        names = [name for name, _ in plugs]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        require(twice is None, f"tools name {twice!r} twice: the policy could not tell the two apart")
+        return dict(plugs)
 
     @property
     def needs_search(self) -> bool:

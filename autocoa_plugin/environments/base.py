@@ -223,6 +223,8 @@ async def opened(environment: Environment, metadata: Mapping[str, Any]) -> Async
         yield await _opened(environment, task, ready, patience_s)
     finally:
         ended.set()
+        if not ready.done():  # a rollout that is cancelled does not wait for a tool that is still being opened
+            task.cancel()
         await _closed(environment, task, patience_s)
 
 

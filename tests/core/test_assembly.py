@@ -194,3 +194,22 @@ def test_a_tape_holds_the_answers_of_anyones_tool_and_a_replay_never_asks_it(the
     (tmp_path / "theirs.py").write_text(THEIRS + "# another tool", encoding="utf-8")
     with pytest.raises(ConfigError, match="was recorded with corpus="):
         build_real(replay)
+
+
+@pytest.mark.parametrize("tools", [["calculate", "calculate"], ["search", {"search": "a.py:b"}]])
+def test_a_tool_that_is_named_twice_is_refused_and_neither_is_dropped(tools):
+    with pytest.raises(ConfigError, match=rf"tools name '{tools[0]}' twice"):
+        settings(tools=tools)
+
+
+def test_routed_tools_share_the_budget_of_a_step_and_the_author(theirs):
+    recipe = settings(
+        tools={"search": f"{theirs}:tide", "calculate": f"{theirs}:Tide"},
+        routing={"tools": ["search", "calculate"], "real_calls_per_step": 1},
+        world_model={"author": f"{theirs}:Author"},
+    )
+    turns = [TURNS[0], " b <begin_calculate> Calais </end_calculate>", TURNS[2]]
+    counts = play(recipe, turns).counts
+    assert (counts.real_calls, counts.simulated_calls) == (1, 1)  # with a budget for each tool both would be real
+    search, calculate = build_environment(recipe).parts.values()
+    assert search.parts["world_model"] is calculate.parts["world_model"]

@@ -203,6 +203,26 @@ def test_whatever_ends_a_trajectory_closes_what_was_opened_for_it(ending):
     assert tool.log == [("opened", "u"), ("closed", "u")]
 
 
+def test_a_rollout_that_is_cancelled_does_not_wait_for_a_tool_that_is_still_being_opened():
+    class Stuck(Tool):
+        @asynccontextmanager
+        async def session(self, metadata):
+            await asyncio.sleep(60)
+            yield self
+
+    async def main():
+        engine = ScriptedEngine([])
+        task = asyncio.create_task(rollout([], engine=engine, environment=Stuck(None), codec=CODEC))
+        await asyncio.sleep(0.05)
+        started = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return time.monotonic() - started
+
+    assert asyncio.run(main()) < 5  # without: the 30 s that a tool may take to close
+
+
 def test_a_tool_that_cannot_be_opened_fails_its_calls_and_no_other_tool():
     tools = Toolbox({"search": Visits(opens=OSError("no harbour")), "calculate": Tool(lambda context: "42")})
     turns = [SEARCHES[0], " <begin_calculate> 6*7 </end_calculate>", SEARCHES[1]]
